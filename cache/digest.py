@@ -1,0 +1,26 @@
+"""Digests of files and canonical JSON files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from cache.keys import canonical
+
+
+def file_digest(path: Path) -> str:
+    """sha256, in hex, of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as canonical JSON with a final newline: the same value, the same bytes."""
+    path.write_text(canonical(value) + "\n", encoding="ascii")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))

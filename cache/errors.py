@@ -1,0 +1,50 @@
+"""Every error that hiprobe raises on purpose.
+
+HiprobeError
+├── ConfigError            a configuration, label file or option that cannot be right       exit 2
+├── ItemError              one video (or interval) cannot be processed; the others go on    exit 3
+├── StoreError
+│   ├── NotAStore          the folder exists and is not a hiprobe store                     exit 2
+│   ├── StoreTooNew        the store or a table was written by a newer hiprobe              exit 2
+│   ├── MissingArtifact    an artifact was expected in the store and is not there           exit 5
+│   └── DamagedArtifact    a committed file is gone, has another size or another digest     exit 5
+└── RunStopped             the whole run cannot go on (disk full, everything fails)         exit 1
+"""
+
+from __future__ import annotations
+
+
+class HiprobeError(Exception):
+    """The base of every error below; its text is written for the person who runs hiprobe."""
+
+
+class ConfigError(HiprobeError, ValueError):
+    """A configuration, a label file or an option names something that cannot be right."""
+
+
+class ItemError(HiprobeError):
+    """One item cannot be processed: it becomes a failed row of the manifest, the rest goes on."""
+
+
+class StoreError(HiprobeError):
+    """Something is wrong with the store."""
+
+
+class NotAStore(StoreError, ConfigError):
+    """The folder that was given as a store holds something else."""
+
+
+class StoreTooNew(StoreError, ConfigError):
+    """A store or a table was written by a newer version than this one reads."""
+
+
+class MissingArtifact(StoreError, FileNotFoundError):
+    """An artifact that was asked for by key is not committed in this store."""
+
+
+class DamagedArtifact(StoreError):
+    """A file that a commit lists is gone, or is not what the commit says."""
+
+
+class RunStopped(HiprobeError):
+    """The whole run cannot go on; what is committed stays."""

@@ -1,0 +1,287 @@
+"""The tables that hiprobe writes: every column, its type and its meaning, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ColumnType = Literal["string", "bool", "int32", "int64", "float64", "binary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    type: ColumnType
+    doc: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableSchema:
+    """One kind of table: name and version stand in the footer of every file of it."""
+
+    name: str
+    version: int
+    doc: str
+    columns: tuple[Column, ...]
+    sort: tuple[str, ...]
+    """Rows are sorted by these columns."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The column names, in order."""
+        return tuple(column.name for column in self.columns)
+
+
+VIDEO_ID = Column("video_id", "string", "path relative to the data set root, without its suffix")
+SPAN = (
+    Column("start_frame", "int32", "first frame, counted from 0 in presentation order"),
+    Column("end_frame", "int32", "one past the last frame"),
+    Column("start_s", "float64", "presentation time of the first frame, seconds"),
+    Column("end_s", "float64", "time at which the last frame ends, seconds"),
+)
+SEGMENT = Column("segment", "int32", "number of the segment in its video, from 0")
+LAYER = Column("layer", "int32", "0 is the embedding output, l the output of decoder layer l")
+
+VIDEOS = TableSchema(
+    "videos",
+    1,
+    "one row per video of the data set",
+    (
+        VIDEO_ID,
+        Column("path", "string", "path relative to the data set root"),
+        Column("bytes", "int64", "size of the file"),
+        Column("digest", "string", "sha256 of the file"),
+        Column("split", "string", "train, test, or empty where none was given"),
+        Column("label", "int32", "0 normal, 1 anomalous", nullable=True),
+        Column("class", "string", "name of the class, empty where none was given"),
+        Column("subset", "string", "probing for the training videos that the probe is fitted on"),
+        Column("n_frames", "int32", "frames counted by decoding", nullable=True),
+        Column("fps", "float64", "average frame rate", nullable=True),
+        Column("width", "int32", "pixels, after rotation", nullable=True),
+        Column("height", "int32", "pixels, after rotation", nullable=True),
+        Column("duration", "float64", "seconds", nullable=True),
+    ),
+    ("video_id",),
+)
+
+ANNOTATIONS = TableSchema(
+    "annotations",
+    1,
+    "one row per annotated anomalous interval",
+    (
+        VIDEO_ID,
+        Column("start_frame", "int32", "first anomalous frame, from 0"),
+        Column("end_frame", "int32", "one past the last anomalous frame"),
+        Column("class", "string", "name of the class"),
+    ),
+    ("video_id", "start_frame", "end_frame"),
+)
+
+TIMELINE = TableSchema(
+    "timeline",
+    1,
+    "one row per frame of a video",
+    (
+        Column("frame", "int32", "number of the frame in presentation order, from 0"),
+        Column("pts_s", "float64", "presentation time, seconds"),
+        Column("key", "bool", "whether it is a key frame"),
+        Column("sound", "bool", "whether it decoded without any error flag"),
+    ),
+    ("frame",),
+)
+
+THUMBNAILS = TableSchema(
+    "thumbnails",
+    1,
+    "small pictures of a video, for people",
+    (
+        Column("frame", "int32", "number of the frame"),
+        Column("pts_s", "float64", "presentation time, seconds"),
+        Column("jpeg", "binary", "the picture"),
+    ),
+    ("frame",),
+)
+
+SEGMENTS = TableSchema(
+    "segments", 1, "one row per segment of a video", (SEGMENT, *SPAN), ("segment",)
+)
+
+KEYFRAMES = TableSchema(
+    "keyframes",
+    1,
+    "one row per keyframe of a segment",
+    (
+        SEGMENT,
+        Column("k", "int32", "number of the keyframe in its segment, from 0"),
+        Column("frame", "int32", "number of the frame that is shown to the backbone"),
+        Column("pts_s", "float64", "presentation time of that frame, seconds"),
+        Column("substituted", "bool", "an earlier frame stands in for an unsound one"),
+    ),
+    ("segment", "k"),
+)
+
+PIXELS = TableSchema(
+    "pixels",
+    1,
+    "stored keyframes, one row per distinct frame",
+    (
+        Column("frame", "int32", "number of the frame"),
+        Column("image", "binary", "the encoded picture"),
+    ),
+    ("frame",),
+)
+
+LAYERS = TableSchema(
+    "layers",
+    1,
+    "what the probing subset says of every layer",
+    (
+        LAYER,
+        Column("n_normal", "int64", "normal samples"),
+        Column("n_anomalous", "int64", "anomalous samples"),
+        Column("kl", "float64", "mean over dimensions of the KL divergence, nats (eq 1-2)"),
+        Column("ldr", "float64", "mean over dimensions of the discriminant ratio (eq 3-4)"),
+        Column(
+            "entropy", "float64", "mean over dimensions of the histogram entropy, bits (eq 5-6)"
+        ),
+        Column("silhouette", "float64", "silhouette score of the two classes"),
+    ),
+    ("layer",),
+)
+
+SELECTION = TableSchema(
+    "selection",
+    1,
+    "every figure that the choice of a layer rests on",
+    (
+        *LAYERS.columns,
+        Column("z_kl", "float64", "z-score of kl over layers 1..L", nullable=True),
+        Column("z_ldr", "float64", "z-score of ldr over layers 1..L", nullable=True),
+        Column("z_entropy", "float64", "z-score of entropy over layers 1..L", nullable=True),
+        Column("score", "float64", "what the method ranks the layers by", nullable=True),
+        Column("chosen", "bool", "whether the scorer is fitted on this layer"),
+    ),
+    ("layer",),
+)
+
+PROBING_SCORES = TableSchema(
+    "probing_scores",
+    1,
+    "the scorer's scores on the rows that it was fitted on",
+    (
+        VIDEO_ID,
+        SEGMENT,
+        Column("label", "int32", "0 normal, 1 anomalous, as used in the fit"),
+        Column("score", "float64", "probability of an anomaly"),
+    ),
+    ("video_id", "segment"),
+)
+
+SEGMENT_SCORES = TableSchema(
+    "segment_scores",
+    1,
+    "one row per segment of a video with its score",
+    (SEGMENT, *SPAN, Column("score", "float64", "probability of an anomaly")),
+    ("segment",),
+)
+
+SMOOTHED = TableSchema(
+    "smoothed",
+    1,
+    "segment scores before and after smoothing",
+    (
+        SEGMENT,
+        *SPAN,
+        Column("score", "float64", "probability of an anomaly"),
+        Column("smoothed", "float64", "the same after Gaussian smoothing"),
+    ),
+    ("segment",),
+)
+
+INTERVALS = TableSchema(
+    "intervals",
+    1,
+    "one row per detected interval of a video",
+    (
+        Column("interval", "int32", "number of the interval in its video, from 0"),
+        *SPAN,
+        Column("peak", "float64", "highest smoothed score in the interval"),
+        Column("mean", "float64", "mean smoothed score over its frames"),
+        Column("threshold", "float64", "the score that it exceeds"),
+    ),
+    ("interval",),
+)
+
+EXPLANATIONS = TableSchema(
+    "explanations",
+    1,
+    "one row per explained interval",
+    (
+        Column("interval", "int32", "number of the interval in its video; -1 for a normal stretch"),
+        Column("kind", "string", "anomalous or normal"),
+        *SPAN,
+        Column("frames", "string", "the frames that were shown, separated by blanks"),
+        Column("prompt", "string", "the question that was asked"),
+        Column("text", "string", "what the backbone answered"),
+        Column("finish_reason", "string", "stop, length or error"),
+        Column("tokens", "int32", "generated tokens"),
+        Column("seed", "int64", "seed of the generation"),
+        Column("model", "string", "identity of the backbone"),
+        Column("error", "string", "what went wrong; empty otherwise"),
+    ),
+    ("interval",),
+)
+
+CURVES = TableSchema(
+    "curves",
+    1,
+    "points of the pooled ROC and precision-recall curves, thinned for drawing",
+    (
+        Column("curve", "string", "roc or pr"),
+        Column("point", "int32", "order along the curve"),
+        Column("x", "float64", "false positive rate, or recall"),
+        Column("y", "float64", "true positive rate, or precision"),
+    ),
+    ("curve", "point"),
+)
+
+STAGE_MANIFEST = TableSchema(
+    "stage_manifest",
+    1,
+    "one row per item of one stage of a run",
+    (
+        VIDEO_ID,
+        Column("key", "string", "key of the artifact"),
+        Column("digest", "string", "content digest of the artifact; empty where it failed"),
+        Column("status", "string", "ok or failed"),
+        Column("rows", "int64", "rows that the item gave"),
+        Column("bytes", "int64", "bytes of the artifact"),
+        Column("seconds", "string", "seconds per phase, as JSON"),
+        Column("error_class", "string", "name of the error; empty where it is ok"),
+        Column("message", "string", "text of the error; empty where it is ok"),
+        Column("attempts", "int32", "how often this key was tried in this run's folder"),
+    ),
+    ("video_id",),
+)
+
+
+def _of_videos(schema: TableSchema, doc: str) -> TableSchema:
+    """The same table for a whole run: video_id in front."""
+    return TableSchema(
+        f"run_{schema.name}", schema.version, doc, (VIDEO_ID, *schema.columns),
+        ("video_id", *schema.sort),
+    )  # fmt: skip
+
+
+RUN_SCORES = _of_videos(SMOOTHED, "scores.parquet of a run: every segment of every video")
+RUN_INTERVALS = _of_videos(INTERVALS, "intervals.parquet of a run: every detected interval")
+RUN_EXPLANATIONS = _of_videos(EXPLANATIONS, "explanations.parquet of a run")
+
+ALL: tuple[TableSchema, ...] = (
+    VIDEOS, ANNOTATIONS, TIMELINE, THUMBNAILS, SEGMENTS, KEYFRAMES, PIXELS, LAYERS, SELECTION,
+    PROBING_SCORES, SEGMENT_SCORES, SMOOTHED, INTERVALS, EXPLANATIONS, CURVES, STAGE_MANIFEST,
+    RUN_SCORES, RUN_INTERVALS, RUN_EXPLANATIONS,
+)  # fmt: skip
