@@ -1,0 +1,189 @@
+"""A video file as a container: opened with clear errors, and listed packet by packet.
+
+Frames are numbered without decoding: the number of a frame is the place of its packet's time among
+the sorted times of all packets that hold a frame to be shown. Where times are missing or repeated
+this cannot be done, and frames are numbered in the order in which the decoder gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from cache.errors import ItemError
+
+
+@dataclass(frozen=True, slots=True)
+class Packets:
+    """What one pass over the packets of a video stream says, before anything is decoded."""
+
+    pts: NDArray[np.int64]
+    """[frames] times in units of `time_base`, sorted and distinct; empty where frames can only be
+    numbered in the order of output."""
+    key: NDArray[np.bool_]
+    """[packets], in the order of `pts`, or of the file where that is empty."""
+    corrupt: NDArray[np.bool_]
+    """[packets], likewise: the container flags the packet as damaged."""
+    count: int
+    """Packets that hold a frame to be shown."""
+    promised: int | None
+    """Frames that the container's index lists, where it has an index of all frames."""
+    last_duration: int
+    """Duration of the frame that is shown last, in units of `time_base`; 0 where unknown."""
+    time_base: Fraction
+    start: int | None
+    """The time that a player shows as zero, in units of `time_base`."""
+    rate: float | None
+    """Average frame rate as the container states it."""
+    codec: str
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the number of a frame is known from its time alone."""
+        return len(self.pts) > 0
+
+    def numbers(self) -> dict[int | None, int]:
+        """The number of every frame by its time; empty where output order decides."""
+        return {int(time): number for number, time in enumerate(self.pts)}
+
+    @property
+    def expected(self) -> int:
+        """Frames that a whole decode must give."""
+        return max(self.count, self.promised or 0)
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a file and its first video stream, to be decoded on one thread.
+
+    Raises ItemError for a file that is absent, empty, no video, without its index, or without a
+    video stream.
+    """
+    if not path.is_file():
+        raise ItemError(f"{path.name}: there is no such file")
+    if path.stat().st_size == 0:
+        raise ItemError(f"{path.name} is empty (0 bytes): fetch the file again")
+    try:
+        # The prefix keeps a ':' in a name from being read as a protocol; the list keeps a playlist
+        # that calls itself a video from reaching the network.
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+    except (av.FFmpegError, ValueError) as error:
+        raise ItemError(_unreadable(path, error)) from error
+    with container:
+        yield container, _video_stream(path, container)
+
+
+def list_packets(path: Path) -> Packets:
+    """Read the packets of a video once, without decoding.
+
+    Raises ItemError as `open_video` does, and for a file that ends before the data that its own
+    index lists, that cannot be read to its end, or that holds no frame.
+    """
+    with open_video(path) as (container, stream):
+        pts: list[int | None] = []
+        rows: list[tuple[bool, bool, int]] = []
+        failure: av.FFmpegError | None = None
+        try:
+            for packet in container.demux(stream):
+                if holds_frame(packet):
+                    pts.append(packet.pts)
+                    rows.append((packet.is_keyframe, packet.is_corrupt, packet.duration or 0))
+        except av.FFmpegError as error:
+            failure = error
+        promised = _check_index(path, container, stream)
+        if failure is not None:
+            raise ItemError(
+                f"{path.name} cannot be read beyond frame {len(rows)}: {failure.strerror}; fetch "
+                "the file again"
+            ) from failure
+        if not rows:
+            raise ItemError(f"{path.name} has a video stream with no frame in it")
+        return _packets(stream, pts, rows, promised)
+
+
+def holds_frame(packet: av.Packet[VideoStream]) -> bool:
+    """Whether a packet holds a frame that is to be shown."""
+    return packet.size > 0 and not packet.is_discard
+
+
+def _packets(
+    stream: VideoStream,
+    pts: list[int | None],
+    rows: list[tuple[bool, bool, int]],
+    promised: int | None,
+) -> Packets:
+    known = [time for time in pts if time is not None]
+    flags = np.asarray(rows, dtype=np.int64)
+    times = np.zeros(0, dtype=np.int64)
+    if len(set(known)) == len(pts):
+        times = np.asarray(known, dtype=np.int64)
+        order = np.argsort(times)
+        times, flags = times[order], flags[order]
+    return Packets(
+        pts=times,
+        key=flags[:, 0].astype(bool),
+        corrupt=flags[:, 1].astype(bool),
+        count=len(rows),
+        promised=promised,
+        last_duration=int(flags[-1, 2]),
+        time_base=Fraction(stream.time_base or Fraction(1, 1)),
+        start=stream.start_time,
+        rate=float(stream.average_rate) if stream.average_rate else None,
+        codec=stream.codec_context.name,
+    )
+
+
+def _video_stream(path: Path, container: InputContainer) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        kinds = sorted({str(stream.type) for stream in container.streams}) or ["nothing"]
+        raise ItemError(
+            f"{path.name} holds no video stream, only {', '.join(kinds)}: it cannot be a video of "
+            "the data set"
+        )
+    stream = streams[0]
+    # Frame and slice threads gain little here, delay errors, and compete with other workers.
+    stream.thread_type = "NONE"
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def _check_index(path: Path, container: InputContainer, stream: VideoStream) -> int | None:
+    """Frames that the index lists; only the MP4 family has an index of all frames.
+
+    A cut file with its index in front opens and reads as a shorter video without any error, so the
+    end of the listed data is compared with the size of the file.
+    """
+    if "mp4" not in container.format.name.split(","):
+        return None
+    size = path.stat().st_size
+    entries = [(e.pos, e.size) for e in stream.index_entries if e.size > 0 and not e.is_discard]
+    beyond = sum(1 for position, length in entries if position + length > size)
+    if beyond:
+        end = max(position + length for position, length in entries)
+        raise ItemError(
+            f"{path.name} is cut short: its index lists {len(entries)} frames up to byte {end}, "
+            f"the file has {size} bytes, so {beyond} frames are missing; fetch the file again"
+        )
+    return len(entries)
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] in (b"ftyp", b"mdat", b"moov", b"free", b"skip", b"wide"):
+        return (
+            f"{path.name} is an MP4 file without a readable index (moov): it was cut short, or is "
+            f"still being written; fetch the file again ({error})"
+        )
+    return f"{path.name} is not a video that can be read: {error}"
