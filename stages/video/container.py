@@ -7,11 +7,13 @@ this cannot be done, and frames are numbered in the order in which the decoder g
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -28,12 +30,13 @@ class Packets:
     """What one pass over the packets of a video stream says, before anything is decoded."""
 
     pts: NDArray[np.int64]
-    """[frames] times in units of `time_base`, sorted and distinct; empty where frames can only be
-    numbered in the order of output."""
+    """[packets] times in units of `time_base`, sorted; empty where a packet has none."""
+    numbered: bool
+    """Whether the number of a frame is known from its time alone."""
     key: NDArray[np.bool_]
-    """[packets], in the order of `pts`, or of the file where that is empty."""
+    """[packets] in the order of `pts`, or of the file where that is empty."""
     corrupt: NDArray[np.bool_]
-    """[packets], likewise: the container flags the packet as damaged."""
+    """[packets] in the same order: the container flags the packet as damaged."""
     count: int
     """Packets that hold a frame to be shown."""
     promised: int | None
@@ -43,18 +46,13 @@ class Packets:
     time_base: Fraction
     start: int | None
     """The time that a player shows as zero, in units of `time_base`."""
-    rate: float | None
+    rate: Fraction | None
     """Average frame rate as the container states it."""
     codec: str
 
-    @property
-    def numbered(self) -> bool:
-        """Whether the number of a frame is known from its time alone."""
-        return len(self.pts) > 0
-
     def numbers(self) -> dict[int | None, int]:
-        """The number of every frame by its time; empty where output order decides."""
-        return {int(time): number for number, time in enumerate(self.pts)}
+        """The number of every frame by its time; empty where the order of output decides."""
+        return {int(time): number for number, time in enumerate(self.pts)} if self.numbered else {}
 
     @property
     def expected(self) -> int:
@@ -90,14 +88,10 @@ def list_packets(path: Path) -> Packets:
     index lists, that cannot be read to its end, or that holds no frame.
     """
     with open_video(path) as (container, stream):
-        pts: list[int | None] = []
-        rows: list[tuple[bool, bool, int]] = []
+        rows: list[_Row] = []
         failure: av.FFmpegError | None = None
         try:
-            for packet in container.demux(stream):
-                if holds_frame(packet):
-                    pts.append(packet.pts)
-                    rows.append((packet.is_keyframe, packet.is_corrupt, packet.duration or 0))
+            rows.extend(_row(p) for p in container.demux(stream) if holds_frame(p))
         except av.FFmpegError as error:
             failure = error
         promised = _check_index(path, container, stream)
@@ -108,7 +102,7 @@ def list_packets(path: Path) -> Packets:
             ) from failure
         if not rows:
             raise ItemError(f"{path.name} has a video stream with no frame in it")
-        return _packets(stream, pts, rows, promised)
+        return _packets(stream, rows, promised)
 
 
 def holds_frame(packet: av.Packet[VideoStream]) -> bool:
@@ -116,29 +110,40 @@ def holds_frame(packet: av.Packet[VideoStream]) -> bool:
     return packet.size > 0 and not packet.is_discard
 
 
-def _packets(
-    stream: VideoStream,
-    pts: list[int | None],
-    rows: list[tuple[bool, bool, int]],
-    promised: int | None,
-) -> Packets:
-    known = [time for time in pts if time is not None]
-    flags = np.asarray(rows, dtype=np.int64)
-    times = np.zeros(0, dtype=np.int64)
-    if len(set(known)) == len(pts):
-        times = np.asarray(known, dtype=np.int64)
-        order = np.argsort(times)
-        times, flags = times[order], flags[order]
+class _Row(NamedTuple):
+    """What is kept of one packet."""
+
+    pts: int | None
+    dts: int | None
+    key: bool
+    corrupt: bool
+    duration: int
+
+
+def _row(packet: av.Packet[VideoStream]) -> _Row:
+    return _Row(packet.pts, packet.dts, packet.is_keyframe, packet.is_corrupt, packet.duration or 0)
+
+
+def _packets(stream: VideoStream, rows: list[_Row], promised: int | None) -> Packets:
+    times = [row.pts for row in rows if row.pts is not None]
+    timed = len(times) == len(rows)
+    # Where pictures are reordered and times are not, the times are those of decoding (AVI has no
+    # others): sorted they are right, but they do not say which packet holds which picture.
+    in_order = all((a.pts or 0) <= (b.pts or 0) for a, b in itertools.pairwise(rows))
+    borrowed = stream.codec_context.has_b_frames and in_order
+    if timed:
+        rows = sorted(rows, key=lambda row: row.pts or 0)
     return Packets(
-        pts=times,
-        key=flags[:, 0].astype(bool),
-        corrupt=flags[:, 1].astype(bool),
+        pts=np.asarray(sorted(times) if timed else [], dtype=np.int64),
+        numbered=timed and len(set(times)) == len(times) and not borrowed,
+        key=np.asarray([row.key for row in rows], dtype=np.bool_),
+        corrupt=np.asarray([row.corrupt for row in rows], dtype=np.bool_),
         count=len(rows),
         promised=promised,
-        last_duration=int(flags[-1, 2]),
+        last_duration=rows[-1].duration,
         time_base=Fraction(stream.time_base or Fraction(1, 1)),
         start=stream.start_time,
-        rate=float(stream.average_rate) if stream.average_rate else None,
+        rate=stream.average_rate,
         codec=stream.codec_context.name,
     )
 
