@@ -1,0 +1,169 @@
+"""Stage fit (a data set): the scorer, fitted on the probing videos at the chosen layer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cache.digest import read_json, write_json
+from cache.errors import ConfigError
+from cache.fields import at_least, recipe
+from manifests.schema import PROBING_SCORES, SEGMENTS
+from stages.contract import Job, Result
+
+if TYPE_CHECKING:
+    from stages.probes.scorers import FitReport, Rows, Scorer
+    from stages.probes.spans import Floats, Ints
+
+VERSION = 1
+
+
+def _positive(value: Any) -> str | None:
+    return None if value > 0 else "must be more than 0"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the scorer is fitted."""
+
+    scorer: str = recipe("logistic", "kind of scorer", choices=("logistic",))
+    c: float = recipe(1.0, "inverse strength of the L2 penalty", check=_positive)
+    standardise: bool = recipe(True, "give every dimension mean 0 and deviation 1 first")
+    balance: str = recipe(
+        "weights",
+        "what makes both classes count the same: weights, resample or none",
+        choices=("weights", "resample", "none"),
+    )
+    max_iter: int = recipe(1000, "most iterations of the optimiser", check=at_least(1))
+    seed: int = recipe(0, "seed of the resampling", check=at_least(0))
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """The probing rows, video after video in order of their ids."""
+
+    rows: Rows
+    labels: Ints
+    videos: list[str]
+    """Video id of every row."""
+    segments: Ints
+
+
+def compute(job: Job[Settings]) -> Result:
+    """Write scorer.safetensors, scorer.json and probing_scores.parquet.
+
+    Reads "choice", "states" and "plan" of every probing video, and the values "labels" and
+    "features". mu and sigma (ddof 0) in scorer.json are those of the scores of the probing rows.
+    Raises ConfigError where a class has no sample or the choice does not fit the hidden states.
+    """
+    from stages.probes.scorers import SCORERS, FitOptions, save_scorer
+    from stages.probes.spans import require_both_classes
+
+    settings, begin = job.settings, time.perf_counter()
+    choice = read_json(job.inputs["choice"].file("choice.json"))
+    samples = _read(job, choice["layer"], choice["layers"])
+    n_anomalous = int(samples.labels.sum())
+    require_both_classes(len(samples.labels) - n_anomalous, n_anomalous)
+    read = time.perf_counter()
+    options = FitOptions(
+        c=settings.c,
+        standardise=settings.standardise,
+        balance=settings.balance,
+        max_iter=settings.max_iter,
+        seed=settings.seed,
+    )
+    scorer, report = SCORERS[settings.scorer].fit(samples.rows, samples.labels, options)
+    scores = scorer.score(samples.rows)
+    save_scorer(job.out / "scorer.safetensors", scorer)
+    _write(job, samples, choice["layer"], scores, scorer, report)
+    notes = () if report.converged else (_not_converged(report),)
+    seconds = {"read": read - begin, "fit": time.perf_counter() - read}
+    return Result(len(scores), seconds=seconds, notes=notes)
+
+
+def _read(job: Job[Settings], layer: int, layers: int) -> _Samples:
+    """Every probing row at the chosen layer; nothing else of the hidden states is read."""
+    import numpy as np
+
+    from cache.arrays import States
+    from stages.probes.spans import label_of, read_spans, require_rows, segment_labels
+
+    rows: list[Rows] = []
+    labels: list[Ints] = []
+    videos: list[str] = []
+    segments: list[Ints] = []
+    for video, payload in sorted(job.many["states"].items()):
+        states = States.open(payload.file("states.zarr"))
+        dim = rows[0].shape[1] if rows else states.shape[2]
+        if states.shape[1:] != (layers, dim):
+            raise ConfigError(
+                f"{video}: hidden states have [layers, dim] = {list(states.shape[1:])}, expected "
+                f"{[layers, dim]} as in the choice of the layer; use one backbone for all"
+            )
+        spans = read_spans(job.many["plan"][video].file("segments.parquet"), SEGMENTS, video)
+        require_rows(video, states.shape[0], spans)
+        rows.append(states.layer(layer))
+        labels.append(segment_labels(video, label_of(video, job.values["labels"]), spans))
+        videos += [video] * len(spans)
+        segments.append(np.arange(len(spans), dtype=np.int64))
+    if not rows:
+        raise ConfigError("there is no probing video: the probing subset must name at least one")
+    return _Samples(
+        np.concatenate(rows), np.concatenate(labels), videos, np.concatenate(segments)
+    )  # fmt: skip
+
+
+def _write(
+    job: Job[Settings],
+    samples: _Samples,
+    layer: int,
+    scores: Floats,
+    scorer: Scorer,
+    report: FitReport,
+) -> None:
+    """Write scorer.json and probing_scores.parquet."""
+    import numpy as np
+
+    from manifests.table import write_table
+    from stages.probes.metrics import figures_of
+
+    if not np.isfinite(scores).all():
+        raise ConfigError(
+            "the fitted scorer gives scores that are not finite: the hidden states are too large; "
+            "fit with standardise = true"
+        )
+    figures = figures_of(scores, samples.labels == 1)
+    assert figures is not None, "both classes are present"
+    n_anomalous = int(samples.labels.sum())
+    record = {
+        "kind": scorer.kind,
+        "layer": layer,
+        "dim": samples.rows.shape[1],
+        "mu": float(scores.mean()),
+        "sigma": float(scores.std()),
+        "n_normal": len(scores) - n_anomalous,
+        "n_anomalous": n_anomalous,
+        "iterations": report.iterations,
+        "converged": report.converged,
+        "balance": job.settings.balance,
+        "c": job.settings.c,
+        "standardise": job.settings.standardise,
+        "train_auc": figures.auc,
+        "features": job.values["features"],
+    }
+    write_json(job.out / "scorer.json", record)
+    columns: dict[str, Any] = {
+        "video_id": samples.videos,
+        "segment": samples.segments,
+        "label": samples.labels,
+        "score": scores,
+    }
+    write_table(job.out / "probing_scores.parquet", PROBING_SCORES, columns)
+
+
+def _not_converged(report: FitReport) -> str:
+    return (
+        f"the scorer had not converged after {report.iterations} iterations: raise fit.max_iter, "
+        "lower fit.c, or set fit.standardise = true"
+    )

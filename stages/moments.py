@@ -1,0 +1,37 @@
+"""Stage moments (a probing video): mergeable moments of its hidden states, per class."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from stages.contract import Job, Result
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Nothing can be set."""
+
+
+def compute(job: Job[Settings]) -> Result:
+    """Write moments.safetensors: count, mean and squared deviations per class, and the range.
+
+    Reads "states" and "plan", and the value "label" {"label": 0 | 1, "intervals": null | [[start,
+    end], ...]}. Arrays are [layers, dim] float64. Raises ItemError for hidden states that are not
+    finite or are not one row per segment, ConfigError for a label that contradicts itself.
+    """
+    from cache.arrays import States
+    from manifests.schema import SEGMENTS
+    from stages.probes.moments import moments_of, write_moments
+    from stages.probes.spans import read_spans, require_rows, segment_labels
+
+    begin = time.perf_counter()
+    states = States.open(job.inputs["states"].file("states.zarr"))
+    spans = read_spans(job.inputs["plan"].file("segments.parquet"), SEGMENTS, job.item)
+    require_rows(job.item, states.shape[0], spans)
+    labels = segment_labels(job.item, job.values["label"], spans)
+    moments = moments_of(states.blocks(), labels, job.item)
+    write_moments(job.out / "moments.safetensors", moments)
+    return Result(len(spans), seconds={"compute": time.perf_counter() - begin})

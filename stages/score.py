@@ -1,0 +1,66 @@
+"""Stage score (a video): the probability of an anomaly of every segment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cache.digest import read_json
+from cache.errors import ConfigError, ItemError
+from cache.keys import differences
+from manifests.schema import SEGMENT_SCORES, SEGMENTS
+from stages.contract import Job, Result
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Nothing can be set."""
+
+
+def compute(job: Job[Settings]) -> Result:
+    """Write scores.parquet: one row per segment with its span and its score in [0, 1].
+
+    Reads "states", "plan" and "scorer", and the value "features". Raises ConfigError where these
+    features are not those the scorer was fitted on, ItemError where hidden states are not one row
+    per segment or not finite.
+    """
+    import numpy as np
+
+    from cache.arrays import States
+    from manifests.table import write_table
+    from stages.probes.scorers import load_scorer
+    from stages.probes.spans import read_spans, require_rows
+
+    record = read_json(job.inputs["scorer"].file("scorer.json"))
+    _require_same_features(record["features"], job.values["features"])
+    scorer = load_scorer(job.inputs["scorer"].file("scorer.safetensors").parent)
+    states = States.open(job.inputs["states"].file("states.zarr"))
+    spans = read_spans(job.inputs["plan"].file("segments.parquet"), SEGMENTS, job.item)
+    require_rows(job.item, states.shape[0], spans)
+    if not record["layer"] < states.shape[1]:
+        raise ConfigError(
+            f"{job.item}: the scorer reads layer {record['layer']}, hidden states have layers 0 to "
+            f"{states.shape[1] - 1}; compute them up to that layer"
+        )
+    scores = scorer.score(states.layer(record["layer"]))
+    if not np.isfinite(scores).all():
+        raise ItemError(
+            f"{job.item}: the score of segment {int(np.flatnonzero(~np.isfinite(scores))[0])} is "
+            "not finite because its hidden state is not; run the forward stage again"
+        )
+    columns = {**spans.columns(), "score": scores}
+    write_table(job.out / "scores.parquet", SEGMENT_SCORES, columns)
+    return Result(len(spans))
+
+
+def _require_same_features(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    wrong = differences(expected, found)
+    if wrong:
+        lines = "; ".join(f"{name}: expected {old!r}, found {new!r}" for name, old, new in wrong)
+        raise ConfigError(
+            f"the scorer was fitted on other features ({lines}); compute the features as it "
+            "expects, or fit it again on these"
+        )

@@ -1,0 +1,94 @@
+"""Which layer each method chooses, and what never can be chosen."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache.errors import ConfigError
+from stages.probes.selection import METRICS, strategy_of, z_scores
+
+NAN = float("nan")
+
+
+def figures(**given):
+    length = max((len(v) for v in given.values()), default=5)
+    return {name: given.get(name, [0.0] * length) for name in METRICS}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=34))
+def test_z_scores_use_layers_from_1_and_the_population_deviation(values):
+    found = z_scores(values)
+    assert found[0] is None
+    inner = np.asarray(values[1:])
+    if inner.min() == inner.max():
+        assert found[1:] == (0.0,) * len(inner)
+    elif inner.std() > 1e-9 * np.abs(inner).max():
+        expected = (inner - inner.mean()) / inner.std()
+        np.testing.assert_allclose(found[1:], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_figure_without_spread_has_z_score_zero():
+    assert z_scores([9.0, 0.1, 0.1, 0.1]) == (None, 0.0, 0.0, 0.0)
+
+
+def test_dlsp_takes_the_highest_sum_of_z_scores():
+    table = figures(kl=[0, 1, 2, 9, 3], ldr=[0, 1, 2, 3, 9], entropy=[0, 1, 2, 5, 5])
+    choice = strategy_of("dlsp").choose(table)
+    expected = sum(
+        (np.asarray(table[n][1:]) - np.mean(table[n][1:])) / np.std(table[n][1:])
+        for n in ("kl", "ldr", "entropy")
+    )
+    np.testing.assert_allclose(choice.score[1:], expected, rtol=1e-12)
+    assert choice.layer == 1 + int(np.argmax(expected))
+
+
+@pytest.mark.parametrize("method", METRICS)
+def test_a_metric_chooses_its_highest_layer_and_never_layer_0(method):
+    choice = strategy_of(method).choose(figures(**{method: [99.0, 1.0, 3.0, 2.0]}))
+    assert choice.layer == 2
+    assert choice.score == (None, 1.0, 3.0, 2.0)
+
+
+@pytest.mark.parametrize("method", ["dlsp", "kl"])
+def test_of_equal_layers_the_lowest_is_chosen(method):
+    assert strategy_of(method).choose(figures(kl=[5.0, 1.0, 3.0, 3.0, 3.0])).layer == 2
+
+
+@pytest.mark.parametrize("bad", [NAN, float("inf"), float("-inf")])
+@pytest.mark.parametrize("method", ["dlsp", "kl"])
+def test_what_is_not_finite_never_wins_and_does_not_disturb_the_others(method, bad):
+    choice = strategy_of(method).choose(figures(kl=[0.0, bad, 1.0, 7.0, 2.0]))
+    assert choice.layer == 3
+    assert choice.score[1] is None
+    assert z_scores([0.0, bad, 1.0, 7.0, 2.0])[2:] == z_scores([0.0, 1.0, 7.0, 2.0])[1:]
+
+
+@pytest.mark.parametrize("method", ["dlsp", "silhouette"])
+def test_nothing_finite_is_an_error(method):
+    table = {name: [1.0, NAN, NAN] for name in METRICS}
+    with pytest.raises(ConfigError, match="no layer with a finite figure"):
+        strategy_of(method).choose(table)
+    with pytest.raises(ConfigError, match="no layer with a finite figure"):
+        strategy_of(method).choose({name: [1.0] for name in METRICS})
+
+
+@pytest.mark.parametrize(("method", "layer"), [("last", 4), ("fixed:0", 0), ("fixed:4", 4)])
+def test_named_layers(method, layer):
+    choice = strategy_of(method).choose(figures(kl=[0.0] * 5))
+    assert choice.layer == layer
+    assert choice.score == (None,) * 5
+
+
+def test_a_layer_that_is_not_there_is_an_error_that_says_which_are():
+    with pytest.raises(ConfigError, match="'fixed:5' names no layer, layers 0 to 4"):
+        strategy_of("fixed:5").choose(figures(kl=[0.0] * 5))
+
+
+@pytest.mark.parametrize(
+    "method", ["", "KL", "fixed", "fixed:", "fixed:-1", "fixed:1.5", "fixed:²"]
+)
+def test_an_unknown_method_is_an_error_that_names_the_allowed(method):
+    with pytest.raises(ConfigError, match="dlsp, last, kl, ldr, entropy, silhouette.*fixed:16"):
+        strategy_of(method)
