@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from stages.video.container import Packets, holds_frame, open_video
+
+_REORDER = 16
+"""Frames that can come out between a frame and those that rest on it: the most that H.264 allows."""
 
 
 class DamageSeen(Exception):
@@ -56,13 +60,14 @@ def decode_all(path: Path, packets: Packets) -> Iterator[Decoded]:
 def decode_some(path: Path, packets: Packets, wanted: AbstractSet[int]) -> Iterator[Decoded]:
     """Decode what is wanted and what it rests on; frames that nothing refers to are skipped.
 
-    More frames than the wanted ones come out. Needs `packets.numbered`. Raises DamageSeen at the
-    first error flag, or where a wanted frame does not come out.
+    More frames than the wanted ones come out, each after `_REORDER` further ones: a damaged frame
+    can be shown after frames that rest on it, and is flagged only then. Needs `packets.numbered`.
+    Raises DamageSeen at the first error flag, or where a wanted frame does not come out.
     """
     if packets.corrupt.any():
         raise DamageSeen
     numbers = packets.numbers()
-    given: set[int] = set()
+    held: deque[Decoded] = deque()
     last = -1
     with open_video(path) as (container, stream):
         for packet in _frame_packets(container, stream):
@@ -74,13 +79,16 @@ def decode_some(path: Path, packets: Packets, wanted: AbstractSet[int]) -> Itera
                 raise DamageSeen from error
             for frame in frames:
                 number = numbers.get(frame.pts, -1)
-                if frame.is_corrupt or number <= last:
+                passed_over = not wanted.isdisjoint(range(last + 1, number))
+                if frame.is_corrupt or number <= last or passed_over:
                     raise DamageSeen
                 last = number
-                given.add(number)
-                yield Decoded(number, frame, sound=True)
-    if not wanted <= given:
+                held.append(Decoded(number, frame, sound=True))
+                if len(held) > _REORDER:
+                    yield held.popleft()
+    if last < max(wanted):
         raise DamageSeen
+    yield from held
 
 
 class Pictures:

@@ -17,9 +17,9 @@ def read_frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, NDArra
     """Yield (frame number, rgb [height, width, 3], uint8) for every wanted frame, in order.
 
     `wanted` holds frame numbers in presentation order from 0, as `read_timeline` counts them,
-    sorted and distinct; numbers of any other shape raise ValueError. One picture is held at a time.
-    Frames that nothing refers to are skipped where nobody wants them, which leaves the others
-    exactly as they are; at the first sign of damage the video is decoded in full instead.
+    sorted and distinct; other numbers raise ValueError. A few frames are held at a time, never the
+    video. Frames that nothing refers to are skipped where nobody wants them, which leaves the
+    others exactly as they are; at the first error flag the video is decoded in full instead.
 
     Raises ItemError for a file that cannot be read, and naming the frame where a wanted one does
     not exist, does not come out of the decoder or comes out damaged.
