@@ -49,11 +49,18 @@ def read_labels(
     problems = _Problems(path)
     rows = _gather(_rows(path, problems), _VideoNames(files), problems)
     said = {video_id: _judge(video_id, rows[video_id], problems) for video_id in rows}
-    if unlisted == "error":
-        _check_unlisted([f.video_id for f in files if f.video_id not in said], problems)
+    missing = [file.video_id for file in files if file.video_id not in said]
+    if missing and unlisted == "error":
+        problems.add(
+            None,
+            f"{_some(missing)} of the folder not named in this file; name every video, or set "
+            'data.unlisted = "score" to score them without a label',
+        )
     problems.raise_any()
     labels = {file.video_id: said.get(file.video_id, UNLABELLED) for file in files}
-    return labels, _remarks(labels)
+    blind = [name for name in said if said[name].split == "test" and said[name].label is None]
+    remarks = {"not named in the label file": missing, "in the test split without a label": blind}
+    return labels, tuple(f"{_some(ids)} {text}" for text, ids in remarks.items() if ids)
 
 
 class _Problems:
@@ -269,20 +276,6 @@ def _wrong_span(start: str, end: str) -> str | None:
     if int(start) >= int(end):
         return f"the interval [{start}, {end}) is empty; end_frame is one past the last frame"
     return None
-
-
-def _check_unlisted(missing: list[str], problems: _Problems) -> None:
-    if missing:
-        problems.add(
-            None,
-            f"{_some(missing)} of the folder not named in this file; name "
-            'every video, or set data.unlisted = "score" to score them without a label',
-        )
-
-
-def _remarks(labels: dict[str, VideoLabel]) -> tuple[str, ...]:
-    blind = [v for v, known in labels.items() if known.split == "test" and known.label is None]
-    return (f"{_some(blind)} in the test split without a label",) if blind else ()
 
 
 def _some(video_ids: list[str]) -> str:
