@@ -27,9 +27,9 @@ class Prepared:
     pixels: NDArray[np.float32]
     """[keyframes, 3, height, width], normalised."""
     token_ids: NDArray[np.int64]
-    """[tokens], image tokens expanded."""
+    """[tokens], with as many image tokens per keyframe as the model puts in their place."""
     text: str
-    """The prompt as it stands before it is made into tokens, image tokens expanded."""
+    """The prompt through the chat template; one image token stands for each keyframe."""
 
     def __repr__(self) -> str:
         """Shapes, never data."""

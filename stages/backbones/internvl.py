@@ -117,12 +117,14 @@ class InternVL:
         return np.stack([self._table[channel][values[..., channel]] for channel in range(3)])
 
     def _tokenized(self, prompt: Prompt, frames: int) -> tuple[str, NDArray[np.int64]]:
-        """The expanded prompt and its token ids; the same for all segments of a run."""
+        """The prompt's text and its token ids; the same for all segments of a run."""
         if (prompt, frames) not in self._prompts:
-            text = self._expanded(prompt, frames)
+            image = self._token("context_image_token")
+            text = self._templated(prompt, frames, image)
             bos = self._tokenizer.bos_token
             special = bos is None or not text.startswith(bos)
-            encoded = self._tokenizer(text, add_special_tokens=special)["input_ids"]
+            expanded = text.replace(image, image * self._tokens_per_frame)
+            encoded = self._tokenizer(expanded, add_special_tokens=special)["input_ids"]
             ids = np.asarray(encoded, dtype=np.int64)
             expected = frames * self._tokens_per_frame
             found = int((ids == self._image_id).sum())
@@ -130,18 +132,13 @@ class InternVL:
                 raise ConfigError(
                     f"the prompt came out with {found} image tokens, expected {expected} for "
                     f"{frames} keyframes and text after them: the question and the system message "
-                    f"must not hold {self._token('context_image_token')}, and the checkpoint's "
-                    "tokenizer must know it"
+                    f"must not hold {image}, and the checkpoint's tokenizer must know it"
                 )
             self._prompts[prompt, frames] = (text, ids)
         return self._prompts[prompt, frames]
 
-    def _expanded(self, prompt: Prompt, frames: int) -> str:
-        one = (
-            self._token("start_image_token")
-            + self._token("context_image_token") * self._tokens_per_frame
-            + self._token("end_image_token")
-        )
+    def _templated(self, prompt: Prompt, frames: int, image: str) -> str:
+        one = self._token("start_image_token") + image + self._token("end_image_token")
         shown = "".join(f"Frame{number}: {one}\n" for number in range(1, frames + 1))
         messages = [_message("user", shown + prompt.question)]
         if prompt.system:
