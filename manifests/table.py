@@ -34,7 +34,7 @@ def arrow_schema(schema: TableSchema, extra: Mapping[str, str] | None = None) ->
 
 def make_table(
     schema: TableSchema,
-    columns: Mapping[str, Sequence[Any]],
+    columns: Mapping[str, Any],
     extra: Mapping[str, str] | None = None,
 ) -> pa.Table:
     """A sorted Arrow table of `schema` from its columns (lists or NumPy arrays).
@@ -57,7 +57,7 @@ def make_table(
 def write_table(
     path: Path,
     schema: TableSchema,
-    columns: Mapping[str, Sequence[Any]],
+    columns: Mapping[str, Any],
     extra: Mapping[str, str] | None = None,
 ) -> None:
     """Write a table (zstd) beside its place and rename it there in one step."""
@@ -97,7 +97,8 @@ def read_table(
             f"{path.name}: table {name} has version {version}, this hiprobe reads up to "
             f"{schema.version}; install a newer hiprobe"
         )
-    return pq.read_table(path, columns=columns, filters=filters, partitioning=None)
+    wanted = list(columns) if columns is not None else None
+    return pq.read_table(path, columns=wanted, filters=filters, partitioning=None)
 
 
 def footer_of(path: Path) -> dict[str, str]:

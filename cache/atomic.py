@@ -1,0 +1,68 @@
+"""Durable writes: what is on disk after a power cut is either the old state or the new one."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cache.keys import canonical
+
+
+def sync_file(path: Path) -> None:
+    """Force a file's bytes to the disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Force a folder's entries to the disk, so that a rename in it survives a power cut."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sync_tree(root: Path) -> None:
+    """Force every file below `root` to the disk, and then every folder, the deepest first."""
+    folders = [root]
+    for entry in walk(root):
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(Path(entry.path))
+        else:
+            sync_file(Path(entry.path))
+    for folder in reversed(folders):
+        sync_folder(folder)
+
+
+def walk(root: Path) -> Iterator[os.DirEntry[str]]:
+    """Every entry below `root`, a folder before what is in it, sorted by name."""
+    with os.scandir(root) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        yield entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(Path(entry.path))
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a file beside its place, force it to the disk and rename it there in one step."""
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        draft.write_bytes(content)
+        sync_file(draft)
+        draft.replace(path)
+        sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """The same for a value as canonical JSON."""
+    replace_bytes(path, (canonical(value) + "\n").encode("ascii"))
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,97 @@
+"""The commit record: what an artifact is, what made it, and the digest of every file of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cache.errors import DamagedArtifact, StoreTooNew
+from cache.keys import Keymaker, hash_of
+
+RECORD = "commit.json"
+FORMAT = 1
+"""Version of the record; a newer one is refused by number."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of an artifact."""
+
+    path: str
+    """Relative to the artifact, with forward slashes."""
+    bytes: int
+    sha256: str
+    logical: str = ""
+    """Digest of what the file says, where its bytes also hold a library's version (Parquet)."""
+    auxiliary: bool = False
+    """For people only: checked like the others, but outside the content digest."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """An artifact is what its commit lists; without one it does not exist."""
+
+    stage: str
+    version: int
+    key: str
+    recipe: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    """Digest or value by role, just as they entered the key."""
+    files: tuple[FileEntry, ...]
+    digest: str
+    """Content digest: what later stages take as their input."""
+    rows: int
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    members: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """For a role that folds many artifacts into one digest: digest by video id."""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    created: str = ""
+    """UTC time of the commit."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of the payload, bytes."""
+        return sum(entry.bytes for entry in self.files)
+
+    def expected_key(self) -> str:
+        """The key that recipe and inputs give: equal to `key` unless the record was tampered with."""
+        return Keymaker(self.stage, self.version, self.recipe).key(self.inputs)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as it is written."""
+        return {"format": FORMAT, **asdict(self), "files": [asdict(e) for e in self.files]}
+
+
+def content_digest(files: tuple[FileEntry, ...]) -> str:
+    """sha256 over path and digest of every file that is not auxiliary."""
+    said = [[e.path, e.logical or e.sha256] for e in files if not e.auxiliary]
+    return hash_of(sorted(said))
+
+
+def read_commit(folder: Path) -> Commit:
+    """Read the record of the artifact in `folder`.
+
+    Raises DamagedArtifact where it is missing or unreadable, StoreTooNew for a newer format.
+    """
+    path = folder / RECORD
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if raw["format"] > FORMAT:
+            raise StoreTooNew(
+                f"{folder.name}: commit record of format {raw['format']}, this hiprobe reads up to "
+                f"{FORMAT}; install a newer hiprobe"
+            )
+        files = tuple(FileEntry(**entry) for entry in raw.pop("files"))
+        raw.pop("format")
+        return Commit(**{**raw, "files": files, "notes": tuple(raw["notes"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, StoreTooNew):
+            raise
+        raise DamagedArtifact(
+            f"artifact {folder.name}: its record {RECORD} cannot be read ({error}); "
+            "`hiprobe cache repair` sets it aside and the next run makes it again"
+        ) from error

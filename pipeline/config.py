@@ -1,0 +1,227 @@
+"""The configuration: one TOML file, one frozen dataclass per section, every field typed and noted."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cache.errors import ConfigError
+from cache.fields import at_least, knob, notes, recipe_of
+from stages import decode, evaluate, explain, fit, forward, index, localize, report, sample
+from stages import select as select_stage
+from stages import statistics as statistics_stage
+from stages.backbones.settings import BackboneSettings
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Section [run]: where things are and how work is done. Nothing here enters a key."""
+
+    name: str = knob("", "name of the run; its results lie in <runs>/<name>/")
+    store: str = knob("hiprobe-store", "folder of the cache; can be shared by many runs and people")
+    runs: str = knob("runs", "folder of the results")
+    videos: str = knob(
+        "all",
+        'which videos are processed: "all", or "needed" (the probing subset and what is not train)',
+        choices=("all", "needed"),
+    )
+    scorer: str = knob("", "folder of a fitted scorer of another run (<runs>/<name>/scorer) to use")
+    workers: int = knob(
+        0, "worker processes of a local Dask cluster; 0 runs in this process", check=at_least(0)
+    )
+    scheduler: str = knob("", "address of a running Dask scheduler, such as tcp://host:8786")
+    threads: int = knob(2, "threads that digest the source files", check=at_least(1))
+    failure_budget: int = knob(
+        20, "stop after this many failures in a row with no success between them", check=at_least(1)
+    )
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "run": RunSettings,
+    "data": index.Settings,
+    "backbone": BackboneSettings,
+    "decode": decode.Settings,
+    "sample": sample.Settings,
+    "forward": forward.Settings,
+    "statistics": statistics_stage.Settings,
+    "select": select_stage.Settings,
+    "fit": fit.Settings,
+    "localize": localize.Settings,
+    "explain": explain.Settings,
+    "evaluate": evaluate.Settings,
+    "report": report.Settings,
+}
+"""Every section of the configuration file, in the order in which it is written."""
+
+PATHS = (
+    ("run", "store"),
+    ("run", "runs"),
+    ("run", "scorer"),
+    ("data", "videos"),
+    ("data", "labels"),
+)
+"""Fields that name a path; a relative one starts at the folder of the configuration file."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole configuration: settings by section, and where the file lay."""
+
+    sections: Mapping[str, Any]
+    folder: Path
+    """Relative paths start here."""
+    origin: str = "the configuration"
+    """How messages call the file."""
+    given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the file says, before defaults."""
+
+    @property
+    def run(self) -> RunSettings:
+        """Section [run]."""
+        settings = self.sections["run"]
+        assert isinstance(settings, RunSettings)
+        return settings
+
+    def path(self, section: str, name: str) -> Path | None:
+        """A path field, made absolute; None where it is empty."""
+        value = getattr(self.sections[section], name)
+        return (self.folder / Path(value).expanduser()).resolve() if value else None
+
+    @property
+    def store(self) -> Path:
+        """The folder of the store."""
+        return self.path("run", "store") or self.folder / "hiprobe-store"
+
+    @property
+    def results(self) -> Path:
+        """The folder of this run's results."""
+        return (self.path("run", "runs") or self.folder / "runs") / self.run.name
+
+    def recipe(self, section: str) -> dict[str, Any]:
+        """The recipe fields of a section; an unknown section has none."""
+        return recipe_of(self.sections[section]) if section in self.sections else {}
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read and check a configuration file, with `a.b=c` overrides on top.
+
+    Raises ConfigError that names the file, the field and, for an unknown name, the nearest known.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path} does not exist; `hiprobe init folder --videos DIR > run.toml` makes one"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for text in overrides:
+        _override(raw, text)
+    return make_config(raw, folder=path.resolve().parent, origin=str(path), name=path.stem)
+
+
+def make_config(
+    raw: Mapping[str, Any], *, folder: Path, origin: str = "the configuration", name: str = "run"
+) -> Config:
+    """Check plain values against the settings classes and fill in the defaults."""
+    problems = [
+        f"unknown section [{section}]{_nearest(section, SECTIONS)}"
+        for section in raw
+        if section not in SECTIONS
+    ]
+    sections = {}
+    for section, settings in SECTIONS.items():
+        given = raw.get(section, {})
+        if not isinstance(given, Mapping):
+            problems.append(f"[{section}] must be a section, found {given!r}")
+            continue
+        sections[section] = _settings(section, settings, given, problems)
+    if problems:
+        raise ConfigError(f"{origin}:\n" + "\n".join(f"  {problem}" for problem in problems))
+    run = sections["run"]
+    sections["run"] = dataclasses.replace(run, name=run.name or name)
+    _check_name(sections["run"].name, origin)
+    return Config(sections, folder, origin, {k: dict(v) for k, v in raw.items()})
+
+
+def _settings(
+    section: str, settings: type[Any], given: Mapping[str, Any], problems: list[str]
+) -> Any:
+    known = notes(settings)
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            problems.append(f"unknown field {section}.{name}{_nearest(name, known)}")
+            continue
+        default = next(f.default for f in dataclasses.fields(settings) if f.name == name)
+        try:
+            values[name] = convert(value, default)
+        except TypeError as error:
+            problems.append(f"{section}.{name} = {value!r}: {error}")
+            continue
+        note = known[name]
+        if note.choices and values[name] not in note.choices:
+            allowed = ", ".join(repr(choice) for choice in note.choices)
+            problems.append(f"{section}.{name} = {value!r}: must be one of {allowed}")
+        elif note.check and (wrong := note.check(values[name])):
+            problems.append(f"{section}.{name} = {value!r}: {wrong}")
+    try:
+        return settings(**values)
+    except (ConfigError, ValueError) as error:
+        problems.append(f"[{section}]: {error}")
+        return settings()
+
+
+def convert(value: Any, default: Any) -> Any:
+    """A TOML value as the type of the field's default. Raises TypeError saying what is expected."""
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        raise TypeError("expected true or false")
+    if isinstance(default, int):
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        raise TypeError("expected a whole number")
+    if isinstance(default, float):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        raise TypeError("expected a number")
+    if isinstance(default, str):
+        if isinstance(value, str):
+            return value
+        raise TypeError("expected text in quotes")
+    if isinstance(default, tuple):
+        if isinstance(value, list):
+            inner = default[0] if default else ""
+            return tuple(convert(item, inner) for item in value)
+        raise TypeError("expected a list")
+    raise TypeError(f"no rule for a field whose default is {default!r}")
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    name, equals, value = text.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not equals or not dot or not key:
+        raise ConfigError(f"--set {text}: expected section.field=value, such as localize.kappa=0.3")
+    try:
+        parsed = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # plain words need no quotes on a command line
+    raw.setdefault(section, {})[key] = parsed
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else f"; known are {', '.join(known)}"
+
+
+def _check_name(name: str, origin: str) -> None:
+    if not name or name in {".", ".."} or any(c in name for c in "/\\\0"):
+        raise ConfigError(f"{origin}: run.name = {name!r}: must be a plain folder name")

@@ -1,0 +1,120 @@
+"""Where tasks run: in this process, or on the workers of a Dask cluster.
+
+In this process they run one after the other: there is nothing to schedule, and Dask's distributed
+package stays off the path of a small run. With workers or a scheduler address, Dask decides where
+each task runs, and runs it again elsewhere when a worker dies. Keys and digests are the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from pipeline.task import Outcome, Task, execute
+
+WINDOW = 4
+"""Tasks handed to the scheduler at once, per worker: enough to keep it busy, few enough to stop."""
+
+ItemProgress = Callable[[float, float], None]
+
+
+class Engine(Protocol):
+    """Runs tasks and yields their outcomes as they come."""
+
+    def run(self, tasks: Sequence[Task], *, gpu: bool, progress: ItemProgress) -> Iterator[Outcome]:
+        """Run tasks, started in the order given; `gpu` for those that run the model."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the workers."""
+        ...
+
+
+class InProcess:
+    """One task after the other, here."""
+
+    def run(self, tasks: Sequence[Task], *, gpu: bool, progress: ItemProgress) -> Iterator[Outcome]:
+        """Run the tasks in order."""
+        for task in tasks:
+            yield execute(task, progress)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class Cluster:
+    """The workers of a local Dask cluster (`workers` > 0) or of a running one (`scheduler`)."""
+
+    def __init__(self, *, workers: int = 0, scheduler: str = "") -> None:
+        from distributed import Client, LocalCluster
+
+        self._cluster: Any = None
+        if not scheduler:
+            # One thread each: decoding and forward passes gain nothing from threads, and a worker
+            # that is killed takes one item with it. No dashboard: nobody asked for an open port.
+            self._cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                memory_limit=0,
+            )
+        self._client: Any = Client(
+            self._cluster or scheduler, timeout=30, set_as_default=False, heartbeat_interval=2000
+        )
+
+    def run(self, tasks: Sequence[Task], *, gpu: bool, progress: ItemProgress) -> Iterator[Outcome]:
+        """Run the tasks on the workers; one whose worker dies is run again on another."""
+        from distributed import as_completed
+
+        queue = iter(enumerate(tasks))
+        resources = {"GPU": 1} if gpu and self._declares_gpu() else None
+        ready = as_completed(loop=self._client.loop)
+        running: dict[str, Task] = {}
+
+        def submit_next() -> None:
+            for rank, task in queue:
+                future = self._client.submit(
+                    execute, task, pure=False, priority=-rank, resources=resources
+                )
+                running[future.key] = task
+                ready.add(future)
+                return
+
+        for _ in range(WINDOW * max(1, self._size())):
+            submit_next()
+        for future in ready:
+            task = running.pop(future.key)
+            error = future.exception()
+            if error is None:
+                yield future.result()
+            else:
+                yield Outcome(
+                    task.item, "failed", error_class=type(error).__name__, message=str(error)
+                )
+            future.release()
+            submit_next()
+
+    def close(self) -> None:
+        """Stop what is running, and the local workers with it."""
+        # On the way out after a signal nothing here may hide what really happened.
+        with contextlib.suppress(Exception):
+            self._client.close(timeout=3)
+        if self._cluster is not None:
+            with contextlib.suppress(Exception):
+                self._cluster.close(timeout=5)
+
+    def _size(self) -> int:
+        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def _declares_gpu(self) -> bool:
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        return any("GPU" in worker.get("resources", {}) for worker in workers)
+
+
+def make_engine(workers: int, scheduler: str) -> Engine:
+    """The engine that the settings ask for."""
+    if scheduler or workers > 0:
+        return Cluster(workers=workers, scheduler=scheduler)
+    return InProcess()

@@ -1,0 +1,228 @@
+"""Gathering the world: the only part of planning that looks at files."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import importlib
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cache.atomic import replace_json
+from cache.catalog import load_catalog
+from cache.digest import file_digest, read_json
+from cache.errors import ConfigError
+from cache.keys import hash_of
+from cache.store import Store
+from manifests.datasets.contract import Listing, reader_of
+from manifests.datasets.listing import listed_videos, listing_values
+from manifests.datasets.probing import choose_probing
+from manifests.datasets.sources import DigestMemory, digest_files
+from manifests.schema import ANNOTATIONS, VIDEOS
+from manifests.table import read_table
+from pipeline.config import Config
+from pipeline.graph import GRAPH, NODES
+from pipeline.plan import plan_stage
+from pipeline.record import read_failures
+from pipeline.world import DATASET, OutsideScorer, Video, World
+
+SMALL = 4 << 30
+"""Bytes of source files that `plan` and `status` digest on their own: a few seconds of reading."""
+
+Report = Callable[[float, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the options of a command say about what is to be planned."""
+
+    select: str = ""
+    limit: int = 0
+    retry_failed: bool = False
+    rehash: bool = False
+    digest_all: bool = False
+    """Digest every source file that is not known, however large."""
+
+
+def gather(
+    config: Config, store: Store, choices: Choices, progress: Report = lambda done, total: None
+) -> World:
+    """Look at the data set, the store and the results of the last run.
+
+    Raises ConfigError for anything in the configuration or the labels that cannot be right.
+    """
+    root = _data_root(config)
+    settings = config.sections["data"]
+    read = reader_of(settings.kind)
+    listing = read(root, config.path("data", "labels"), settings.unlisted)
+    identity, problem = find_backbone(config, store)
+    world = World(
+        config=config,
+        versions={node.name: _version(node.module) for node in GRAPH},
+        data=root,
+        committed=load_catalog(store, NODES),
+        failures=read_failures(config.results, [node.name for node in GRAPH]),
+        backbone=identity,
+        backbone_problem=problem,
+        scorer=_find_scorer(config),
+        retry_failed=choices.retry_failed,
+    )
+    world = _digest(world, store, listing, choices, progress)
+    return with_videos(world, store, choices)
+
+
+def with_videos(world: World, store: Store, choices: Choices) -> World:
+    """Add the videos: from the index artifact, or as that stage will have them."""
+    if world.listing is None:
+        return world
+    plan = plan_stage(NODES["index"], world, {})
+    if DATASET in plan.digests:
+        videos = read_videos(store, plan.keys[DATASET])
+    else:
+        videos = foresee_videos(world)
+    return dataclasses.replace(world, videos=videos, chosen=_choose(videos, choices))
+
+
+def foresee_videos(world: World) -> tuple[Video, ...]:
+    """The videos as the index stage will write them, so that a first plan can count everything."""
+    settings = world.config.sections["data"]
+    rows = listed_videos(world.listing)
+    probing = choose_probing(
+        rows,
+        share=settings.probing_share,
+        count=settings.probing_count,
+        videos=settings.probing_videos,
+        seed=settings.probing_seed,
+    )
+    return tuple(
+        Video(
+            *row[:7],
+            subset="probing" if row.video_id in probing else "",
+            annotations=tuple((start, end) for start, end, _ in row.intervals),
+        )
+        for row in rows
+    )
+
+
+def read_videos(store: Store, key: str) -> tuple[Video, ...]:
+    """The videos of an index artifact, with their annotations."""
+    artifact = store.artifact("index", key)
+    spans: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    table = read_table(artifact.file("annotations.parquet"), ANNOTATIONS).to_pydict()
+    for name, start, end in zip(
+        table["video_id"], table["start_frame"], table["end_frame"], strict=True
+    ):
+        spans[name].append((start, end))
+    names = ("video_id", "path", "bytes", "digest", "split", "label", "class", "subset")
+    rows = read_table(artifact.file("videos.parquet"), VIDEOS, columns=names).to_pydict()
+    columns = (rows[name] for name in names)
+    return tuple(Video(*row, tuple(spans.get(row[0], ()))) for row in zip(*columns, strict=True))
+
+
+def find_backbone(config: Config, store: Store) -> tuple[str, str]:
+    """The identity of the backbone, or an empty text and why there is none.
+
+    Weight files are digested once and remembered in the store. Where the model is not on this
+    machine, backbone.identity says which one is meant.
+    """
+    from stages.backbones.identity import identify
+
+    settings = config.sections["backbone"]
+    if not settings.model:
+        return settings.identity, "no backbone is given: set backbone.model"
+    memory_path = store.root / "catalog" / "backbones.json"
+    remembered: dict[str, str] = {}
+    if memory_path.exists():
+        remembered = read_json(memory_path)
+    before = dict(remembered)
+    try:
+        found = identify(
+            model_path(config), settings.revision, settings.dtype, settings.attention, remembered
+        )
+    except ConfigError:
+        if settings.identity:
+            return settings.identity, ""
+        raise
+    if remembered != before:
+        replace_json(memory_path, remembered)
+    if settings.identity and settings.identity != found:
+        raise ConfigError(
+            f"backbone.model is {found}, backbone.identity says {settings.identity}: these are "
+            "other weights or files than were meant; correct one of the two"
+        )
+    return found, ""
+
+
+def model_path(config: Config) -> str:
+    """backbone.model as an absolute folder where there is one, else as the hub id that it is."""
+    model: str = config.sections["backbone"].model
+    folder = (config.folder / Path(model).expanduser()).resolve()
+    return str(folder) if folder.is_dir() or model.startswith((".", "/", "~")) else model
+
+
+def _data_root(config: Config) -> Path:
+    root = config.path("data", "videos")
+    if root is None:
+        raise ConfigError(f"{config.origin}: data.videos is empty: give the folder of the videos")
+    return root
+
+
+def _version(module: str) -> int:
+    version: int = importlib.import_module(module).VERSION
+    return version
+
+
+def _digest(
+    world: World, store: Store, listing: Listing, choices: Choices, progress: Report
+) -> World:
+    # The folder's own inode names its memory, so that renaming it costs nothing and two data sets
+    # in one store do not overwrite what the other knows.
+    memory_path = store.root / "catalog" / f"sources-{world.data.stat().st_ino}.jsonl"
+    memory = DigestMemory(memory_path)
+    if choices.rehash:
+        memory_path.unlink(missing_ok=True)
+        memory = DigestMemory(memory_path)
+    unknown = [file for file in listing.files if memory.known(file) is None]
+    size = sum(file.bytes for file in unknown)
+    if unknown and size > SMALL and not choices.digest_all:
+        return dataclasses.replace(world, to_digest=(len(unknown), size))
+    threads = world.config.run.threads
+    digests, unreadable = digest_files(world.data, listing.files, memory, threads, progress)
+    return dataclasses.replace(
+        world, listing=listing_values(listing, digests), unreadable=unreadable
+    )
+
+
+def _choose(videos: tuple[Video, ...], choices: Choices) -> frozenset[str] | None:
+    if not choices.select and not choices.limit:
+        return None
+    names = [v.video_id for v in videos]
+    if choices.select:
+        names = [name for name in names if fnmatch.fnmatchcase(name, choices.select)]
+        if not names:
+            raise ConfigError(f"--select {choices.select}: no video id of the data set matches")
+    return frozenset(names[: choices.limit] if choices.limit else names)
+
+
+def _find_scorer(config: Config) -> OutsideScorer | None:
+    folder = config.path("run", "scorer")
+    if folder is None:
+        return None
+    described = folder / "scorer.json"
+    weights = folder / "scorer.safetensors"
+    try:
+        features: Any = read_json(described)["features"]
+        digest = hash_of([file_digest(described), file_digest(weights)])
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"run.scorer = {folder.name!r}: {Path(error.filename).name} is missing; expected the "
+            "folder `scorer` in the results of a run that fitted one"
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise ConfigError(
+            f"run.scorer: {described.name} is not a scorer's record: {error}"
+        ) from error
+    return OutsideScorer(folder, digest, features)

@@ -1,0 +1,157 @@
+"""The graph of stages, as data: what reads what. This is the only place that says so.
+
+To add a stage: write stages/<name>.py (see stages/contract.py), add its node below at a place after
+everything that it reads, and its Settings to pipeline/config.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Scope = Literal["all", "probing", "target", "test"]
+"""Which videos: all in use, the probing subset, all that are not train, or the labelled test split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One input of a stage: the artifact of another stage, under the role that the reader names."""
+
+    role: str
+    stage: str
+    over: Scope | None = None
+    """None: one artifact (of the same video, or the data set's). A scope: one per video of it."""
+    optional: bool = False
+    """The reader also works where the whole stage is not part of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One stage of the graph."""
+
+    name: str
+    item: Literal["video", "dataset"]
+    over: Scope = "all"
+    """For stages whose item is a video: which videos."""
+    edges: tuple[Edge, ...] = ()
+    values: tuple[str, ...] = ()
+    """Names of the JSON values that enter the key (pipeline/values.py makes them)."""
+    backbone: bool = False
+    """Whether the stage runs the model: its identity enters the key."""
+    source: Callable[[Any], bool] = lambda settings: False
+    """Whether the stage reads the video file: its digest enters the key."""
+    section: str = ""
+    """Section of the configuration; empty for a stage without settings of its own."""
+
+    @property
+    def module(self) -> str:
+        """The module that computes it."""
+        return f"stages.{self.name}"
+
+
+def _always(settings: Any) -> bool:
+    return True
+
+
+def _where_pixels_are_stored(settings: Any) -> bool:
+    return bool(settings.pixels != "none")
+
+
+GRAPH: tuple[Node, ...] = (
+    Node("index", "dataset", values=("listing",), section="data"),
+    Node("decode", "video", source=_always, section="decode"),
+    Node(
+        "sample",
+        "video",
+        edges=(Edge("timeline", "decode"),),
+        source=_where_pixels_are_stored,
+        section="sample",
+    ),
+    Node(
+        "forward",
+        "video",
+        edges=(Edge("plan", "sample"),),
+        source=_always,
+        backbone=True,
+        section="forward",
+    ),
+    Node(
+        "moments",
+        "video",
+        over="probing",
+        edges=(Edge("states", "forward"), Edge("plan", "sample")),
+        values=("label",),
+    ),
+    Node(
+        "statistics",
+        "dataset",
+        edges=(
+            Edge("moments", "moments", "probing"),
+            Edge("states", "forward", "probing"),
+            Edge("plan", "sample", "probing"),
+        ),
+        values=("labels",),
+        section="statistics",
+    ),
+    Node("select", "dataset", edges=(Edge("table", "statistics"),), section="select"),
+    Node(
+        "fit",
+        "dataset",
+        edges=(
+            Edge("choice", "select"),
+            Edge("states", "forward", "probing"),
+            Edge("plan", "sample", "probing"),
+        ),
+        values=("features", "labels"),
+        section="fit",
+    ),
+    Node(
+        "score",
+        "video",
+        edges=(Edge("states", "forward"), Edge("plan", "sample"), Edge("scorer", "fit")),
+        values=("features",),
+    ),
+    Node(
+        "localize",
+        "video",
+        edges=(Edge("scores", "score"), Edge("scorer", "fit")),
+        section="localize",
+    ),
+    Node(
+        "explain",
+        "video",
+        over="target",
+        edges=(Edge("intervals", "localize"), Edge("timeline", "decode")),
+        source=_always,
+        backbone=True,
+        section="explain",
+    ),
+    Node(
+        "evaluate",
+        "dataset",
+        edges=(Edge("intervals", "localize", "test"),),
+        values=("missing", "truth"),
+        section="evaluate",
+    ),
+    Node(
+        "report",
+        "dataset",
+        edges=(
+            Edge("choice", "select", optional=True),
+            Edge("explanations", "explain", "target"),
+            Edge("intervals", "localize", "all"),
+            Edge("metrics", "evaluate", optional=True),
+            Edge("scorer", "fit"),
+            Edge("table", "statistics", optional=True),
+            Edge("timeline", "decode", "all"),
+        ),
+        values=("run", "videos"),
+        section="report",
+    ),
+)
+
+NODES: dict[str, Node] = {node.name: node for node in GRAPH}
+
+FITTING = ("moments", "statistics", "select", "fit")
+"""The stages that a run with an outside scorer does not need."""

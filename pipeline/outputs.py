@@ -1,0 +1,184 @@
+"""The results of a run, in one folder: tables, metrics, report, scorer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from cache.atomic import replace_json
+from cache.digest import read_json
+from cache.store import Artifact, Store
+from manifests.schema import (
+    EXPLANATIONS,
+    INTERVALS,
+    RUN_EXPLANATIONS,
+    RUN_INTERVALS,
+    RUN_SCORES,
+    SMOOTHED,
+    VIDEOS,
+    TableSchema,
+)
+from manifests.table import arrow_schema, read_table, write_arrow
+from pipeline.config import Config
+from pipeline.inputs import fold
+from pipeline.plan import StagePlan
+from pipeline.toml import to_toml
+from pipeline.world import DATASET, World
+
+STATE = "outputs.json"
+
+
+def write_outputs(
+    config: Config, world: World, plans: Mapping[str, StagePlan], store: Store
+) -> None:
+    """Bring the results folder up to date with what is committed; write only what changed."""
+    folder = config.results
+    if not plans["index"].digests:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    state_path = folder / STATE
+    state: dict[str, str] = read_json(state_path) if state_path.exists() else {}
+    before = dict(state)
+    outputs = _Outputs(folder, store, plans, state)
+    outputs.resolved(config, world)
+    outputs.videos()
+    outputs.joined("scores.parquet", "localize", "smoothed.parquet", SMOOTHED, RUN_SCORES)
+    outputs.joined("intervals.parquet", "localize", "intervals.parquet", INTERVALS, RUN_INTERVALS)
+    outputs.joined(
+        "explanations.parquet", "explain", "explanations.parquet", EXPLANATIONS, RUN_EXPLANATIONS
+    )
+    outputs.copied("layers.parquet", "select", ("layers.parquet",))
+    outputs.copied("metrics.json", "evaluate", ("metrics.json",))
+    outputs.copied("report.html", "report", ("report.html",))
+    outputs.copied("scorer", "fit", ("scorer.json", "scorer.safetensors"))
+    if state != before:
+        replace_json(state_path, state)
+
+
+class _Outputs:
+    """The results folder, and the state (digests of what each file was made from) of its files."""
+
+    def __init__(
+        self, folder: Path, store: Store, plans: Mapping[str, StagePlan], state: dict[str, str]
+    ) -> None:
+        self._folder, self._store, self._plans, self._state = folder, store, plans, state
+
+    def resolved(self, config: Config, world: World) -> None:
+        """config.toml: every field with the value that was used, and the backbone's identity."""
+        text = to_toml(config, identity=world.backbone)
+        self._renew("config.toml", fold({"text": text}), lambda path: _write_text(path, text))
+
+    def videos(self) -> None:
+        """videos.parquet: the index manifest with what decoding has found."""
+        index, done = self._plans["index"], self._plans["decode"].digests
+        state = fold({DATASET: index.digests[DATASET], **done})
+
+        def write(path: Path) -> None:
+            artifact = self._store.artifact("index", index.keys[DATASET])
+            table = read_table(artifact.file("videos.parquet"), VIDEOS)
+            found = {
+                name: read_json(self._open("decode", name).file("video.json")) for name in done
+            }
+            write_arrow(path, _with_frames(table, found))
+
+        self._renew("videos.parquet", state, write)
+
+    def joined(
+        self, name: str, stage: str, payload: str, schema: TableSchema, joined: TableSchema
+    ) -> None:
+        """One table for all videos, from one table per video."""
+        plan = self._plans[stage]
+        if not plan.digests:
+            self._drop(name)
+            return
+
+        def write(path: Path) -> None:
+            tables = []
+            for video in sorted(plan.digests):
+                table = read_table(self._open(stage, video).file(payload), schema)
+                names = pa.array([video] * len(table), pa.string())
+                tables.append(table.add_column(0, "video_id", names))
+            whole = pa.concat_tables([t.replace_schema_metadata(None) for t in tables])
+            write_arrow(path, whole.cast(arrow_schema(joined)))
+
+        self._renew(name, fold(plan.digests), write)
+
+    def copied(self, name: str, stage: str, payload: tuple[str, ...]) -> None:
+        """A file, or a folder of files, just as the artifact of a data set stage holds it."""
+        plan = self._plans[stage]
+        if not plan.digests:
+            self._drop(name)
+            return
+
+        def write(path: Path) -> None:
+            artifact = self._open(stage, DATASET)
+            if len(payload) == 1:
+                _copy(artifact.file(payload[0]), path)
+                return
+            path.mkdir(exist_ok=True)
+            for file in payload:
+                _copy(artifact.file(file), path / file)
+
+        self._renew(name, plan.digests[DATASET], write)
+
+    def _open(self, stage: str, item: str) -> Artifact:
+        return self._store.artifact(stage, self._plans[stage].keys[item])
+
+    def _drop(self, name: str) -> None:
+        """Remove a result that belongs to another configuration than the one of this folder.
+
+        It can be had again from the store; left here it would be taken for this one's.
+        """
+        if self._state.pop(name, None) is None:
+            return
+        path = self._folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def _renew(self, name: str, state: str, write: Callable[[Path], None]) -> None:
+        path = self._folder / name
+        if self._state.get(name) == state and path.exists():
+            return
+        write(path)
+        self._state[name] = state
+
+
+def _with_frames(table: pa.Table, found: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+    """The index manifest with the columns that decoding fills."""
+    names = table["video_id"].to_pylist()
+    columns = {"n_frames": "n_frames", "fps": "fps", "width": "width", "height": "height"}
+    columns["duration"] = "duration_s"
+    for column, key in columns.items():
+        position = table.schema.get_field_index(column)
+        values = [found[name][key] if name in found else None for name in names]
+        field = table.schema.field(position)
+        table = table.set_column(position, field, pa.array(values, field.type))
+    return table
+
+
+def _copy(source: Path, target: Path) -> None:
+    draft = target.with_name(f".{target.name}.tmp")
+    shutil.copyfile(source, draft)
+    draft.replace(target)
+
+
+def _write_text(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def read_metrics(results: Path) -> dict[str, Any] | None:
+    """metrics.json of a run, or None where it has none."""
+    path = results / "metrics.json"
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

@@ -1,0 +1,319 @@
+"""The executor: stage after stage, plan it, make what is missing, record what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from cache.catalog import StageCatalog, save_catalog
+from cache.errors import ConfigError, RunStopped
+from cache.store import Store
+from pipeline.assemble import tasks_of, weights_of
+from pipeline.config import Config
+from pipeline.engine import Engine, make_engine
+from pipeline.gather import Choices, gather, with_videos
+from pipeline.graph import GRAPH, NODES
+from pipeline.outputs import write_outputs
+from pipeline.plan import StagePlan, plan_stage
+from pipeline.progress import Progress
+from pipeline.record import write_manifest
+from pipeline.task import Outcome, Task
+from pipeline.values import check_features
+from pipeline.world import Failure, World
+
+ORDER = {node.name: place for place, node in enumerate(GRAPH)}
+GRACE_S = 8.0
+"""Seconds that an interrupted run has to leave by itself before it is ended hard."""
+BUSY_S = 1.0
+"""Seconds between two looks at items that another process is making."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM was received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `hiprobe run` was asked for, beside the configuration."""
+
+    until: str = ""
+    only: str = ""
+    choices: Choices = field(default_factory=Choices)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did."""
+
+    plans: dict[str, StagePlan] = field(default_factory=dict)
+    built: dict[str, int] = field(default_factory=dict)
+    """Artifacts made, by stage."""
+    notes: list[str] = field(default_factory=list)
+    quarantined: list[tuple[str, str]] = field(default_factory=list)
+    """(stage, key) of damaged artifacts that were set aside."""
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> list[tuple[str, Failure]]:
+        """(stage, failure) of every item that failed."""
+        return [(name, f) for name, plan in self.plans.items() for f in plan.failed.values()]
+
+
+def run(config: Config, options: Options, progress: Progress) -> Summary:
+    """Make everything that the configuration asks for and that is not there.
+
+    Raises ConfigError before any work for what cannot be right, RunStopped where the whole run
+    cannot go on, KeyboardInterrupt (Terminated for SIGTERM) where it was stopped.
+    """
+    began = time.monotonic()
+    store = Store.open(config.store)
+    store.sweep()
+    summary = Summary()
+    with _Engines(config) as engines, leave_in_time():
+        for _ in range(2):
+            # A damaged artifact is found when it is read: it is set aside, and the second pass
+            # makes it and what failed for it.
+            before = len(summary.quarantined)
+            _Pass(config, options, progress, store, engines, summary).go()
+            if len(summary.quarantined) == before:
+                break
+    summary.seconds = time.monotonic() - began
+    return summary
+
+
+class _Engines:
+    """The engine, started when there is work and not before."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._engine: Engine | None = None
+
+    def get(self) -> Engine:
+        if self._engine is None:
+            self._engine = make_engine(self._config.run.workers, self._config.run.scheduler)
+        return self._engine
+
+    def __enter__(self) -> _Engines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._engine is not None:
+            self._engine.close()
+
+
+class _Pass:
+    """One walk over the graph."""
+
+    def __init__(
+        self,
+        config: Config,
+        options: Options,
+        progress: Progress,
+        store: Store,
+        engines: _Engines,
+        summary: Summary,
+    ) -> None:
+        self._config, self._options, self._progress = config, options, progress
+        self._store, self._engines, self._summary = store, engines, summary
+        self._events = Events(config.results / "events.jsonl")
+
+    def go(self) -> None:
+        choices = dataclasses.replace(self._options.choices, digest_all=True)
+        world = gather(self._config, self._store, choices, _DigestLine(self._progress))
+        check_features(world)
+        self._events.add("run", until=self._options.until, only=self._options.only)
+        plans = self._summary.plans
+        plans.clear()
+        for node in GRAPH:
+            plan = plan_stage(node, world, plans)
+            plans[node.name] = plan
+            if plan.todo and self._wanted(node.name):
+                world = self._make(plan, world)
+            elif self._wanted(node.name) and plan.digests:
+                write_manifest(self._config.results, plan, world, self._store, {})
+        self._check_only(plans)
+        write_outputs(self._config, world, plans, self._store)
+
+    def _wanted(self, stage: str) -> bool:
+        if self._options.until and ORDER[stage] > ORDER[self._options.until]:
+            return False
+        return self._options.only in ("", stage)
+
+    def _check_only(self, plans: dict[str, StagePlan]) -> None:
+        plan = plans.get(self._options.only)
+        if plan is not None and plan.waiting and not plan.digests:
+            stage = next(iter(plan.waiting.values()))
+            raise ConfigError(
+                f"--only {self._options.only}: it needs {stage}, which is not made yet: run "
+                f"`hiprobe run --until {stage}` first"
+            )
+
+    def _make(self, plan: StagePlan, world: World) -> World:
+        stage = plan.node.name
+        plans = self._summary.plans
+        tasks = tasks_of(plan, world, plans, self._store.root)
+        outcomes: dict[str, Outcome] = {}
+        self._progress.start(stage, weights_of(plan, world))
+        began = time.monotonic()
+        try:
+            self._run_tasks(plan, tasks, outcomes, world)
+        finally:
+            self._progress.finish()
+            world = self._note(plan, world, outcomes)
+            after = plan_stage(plan.node, dataclasses.replace(world, retry_failed=False), plans)
+            plans[stage] = after
+            write_manifest(self._config.results, after, world, self._store, outcomes)
+            save_catalog(self._store, {stage: world.committed[stage]})
+            self._events.add("stage", stage=stage, seconds=round(time.monotonic() - began, 3))
+        return world
+
+    def _run_tasks(
+        self,
+        plan: StagePlan,
+        tasks: Sequence[Task],
+        outcomes: dict[str, Outcome],
+        world: World,
+    ) -> None:
+        budget = self._config.run.failure_budget
+        in_a_row = 0
+        engine = self._engines.get()
+        while tasks:
+            busy = set()
+            for outcome in engine.run(tasks, gpu=plan.node.backbone, progress=self._progress.item):
+                if outcome.status == "busy":
+                    busy.add(outcome.item)
+                    continue
+                outcomes[outcome.item] = outcome
+                self._progress.update(outcome)
+                self._log(plan, outcome)
+                if outcome.status == "stopped":
+                    error = ConfigError if outcome.error_class == "ConfigError" else RunStopped
+                    raise error(outcome.message)
+                in_a_row = in_a_row + 1 if outcome.status == "failed" else 0
+                if in_a_row >= budget:
+                    raise RunStopped(
+                        f"{in_a_row} items of {plan.node.name} failed one after the other, the last "
+                        f"with: {outcome.message}; mend the cause, or raise run.failure_budget"
+                    )
+            tasks = [task for task in tasks if task.item in busy]
+            if tasks:
+                time.sleep(BUSY_S)
+
+    def _log(self, plan: StagePlan, outcome: Outcome) -> None:
+        stage = plan.node.name
+        self._events.add(
+            "item",
+            stage=stage,
+            item=outcome.item,
+            status=outcome.status,
+            digest=outcome.digest,
+            seconds=dict(outcome.seconds),
+            **({"message": outcome.message} if outcome.message else {}),
+        )
+        if outcome.status == "failed":
+            self._progress.say(f"{stage} of {outcome.item} failed: {outcome.message}")
+        for note in outcome.notes:
+            self._summary.notes.append(f"{stage} of {outcome.item}: {note}")
+        for bad in outcome.damaged:
+            if self._store.find(*bad):
+                self._store.quarantine(*bad)
+                self._summary.quarantined.append(bad)
+                self._progress.say(f"{bad[0]}/{bad[1]} is damaged: set aside, to be made again")
+
+    def _note(self, plan: StagePlan, world: World, outcomes: dict[str, Outcome]) -> World:
+        """The world after these outcomes."""
+        stage = plan.node.name
+        index = world.committed.get(stage) or StageCatalog()
+        failures = dict(world.failures.get(stage, {}))
+        for item, outcome in outcomes.items():
+            key = plan.keys[item]
+            if outcome.status in ("built", "hit"):
+                index.add(key, outcome.digest, outcome.rows, outcome.bytes)
+                built = outcome.status == "built"
+                self._summary.built[stage] = self._summary.built.get(stage, 0) + built
+            else:
+                before = failures.get(key)
+                attempts = before.attempts + 1 if before else 1
+                failures[key] = Failure(item, key, outcome.error_class, outcome.message, attempts)
+        world = dataclasses.replace(
+            world,
+            committed={**world.committed, stage: index},
+            failures={**world.failures, stage: failures},
+        )
+        if stage == "index":
+            world = with_videos(world, self._store, self._options.choices)
+        return world
+
+
+class Events:
+    """The log of a run: one JSON object per line, appended."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, event: str, **fields: object) -> None:
+        """Append one event with its UTC time."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = json.dumps({"time": stamp, "event": event, **fields})
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+
+class _DigestLine:
+    """The progress of digesting source files, as a stage of its own."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._started = False
+
+    def __call__(self, done: float, total: float) -> None:
+        if not self._started:
+            self._progress.start("digest", {"source files": total})
+            self._started = True
+        self._progress.item(done, total)
+        if done >= total:
+            self._progress.update(Outcome("source files", "built"))
+            self._progress.finish()
+
+
+@contextlib.contextmanager
+def leave_in_time() -> Iterator[None]:
+    """Within this block SIGINT and SIGTERM stop the run, and it is gone `GRACE_S` seconds later.
+
+    What was being made is dropped, nothing half-made can be seen: an artifact appears by one
+    rename. A library that does not let go (a decoder, a kernel) is not waited for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        import os
+
+        timer = threading.Timer(GRACE_S, os._exit, args=(128 + number,))
+        timer.daemon = True
+        timer.start()
+        signal.signal(number, signal.SIG_IGN)
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_stage(name: str, option: str) -> None:
+    """Raise ConfigError where an option names no stage."""
+    if name and name not in NODES:
+        raise ConfigError(f"{option} {name}: the stages are {', '.join(NODES)}")

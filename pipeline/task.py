@@ -1,0 +1,207 @@
+"""One item of work: what a worker process needs to know, and what it does with it."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cache.digest import file_digest
+from cache.errors import ConfigError, DamagedArtifact, HiprobeError, ItemError
+from cache.keys import Keymaker
+from cache.store import Artifact, Store
+from manifests.table import table_digest
+from pipeline.environment import environment
+from stages.backbones.reference import BackboneReference
+from stages.contract import Job, Payload, Result, no_progress
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVideo:
+    """The video file of an item, as it was when it was indexed."""
+
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A payload that does not lie in the store: the scorer of another run."""
+
+    path: Path
+
+    def file(self, name: str) -> Path:
+        """The path of a file of it."""
+        return self.path / name
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that a worker needs to make one artifact; small, and safe to send."""
+
+    stage: str
+    version: int
+    item: str
+    settings: Any
+    recipe: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    members: Mapping[str, Mapping[str, str]]
+    store: Path
+    single: Mapping[str, tuple[str, str] | Path]
+    """(stage, key) by role, or a folder outside the store."""
+    many: Mapping[str, tuple[str, Mapping[str, str]]]
+    """(stage, {video id: key}) by role."""
+    values: Mapping[str, Any]
+    source: SourceVideo | None = None
+    backbone: BackboneReference | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task."""
+
+    item: str
+    status: str
+    """built, hit (somebody else had made it), busy (somebody is making it), failed, or stopped
+    (the whole run cannot go on)."""
+    digest: str = ""
+    rows: int = 0
+    bytes: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    error_class: str = ""
+    message: str = ""
+    damaged: tuple[tuple[str, str], ...] = ()
+    """(stage, key) of artifacts that were found damaged while this item was computed."""
+
+
+def execute(task: Task, progress: Callable[[float, float], None] = no_progress) -> Outcome:
+    """Make one artifact, unless it is there or being made; never raises for one item's trouble."""
+    store = Store(task.store)
+    key = _key(task)
+    found = store.find(task.stage, key)
+    if found is not None:
+        return _outcome(task, "hit", found)
+    with store.claims.hold(f"{task.stage}~{key}") as got:
+        if not got:
+            return Outcome(task.item, "busy")
+        found = store.find(task.stage, key)  # published between the look and the claim
+        if found is not None:
+            return _outcome(task, "hit", found)
+        try:
+            return _outcome(task, "built", _build(task, store, progress))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                free = store.free_bytes()
+                text = (
+                    f"no space left for the store: {task.stage} of {task.item} needed more than the "
+                    f"{free:,} bytes that are free; make room and run again, nothing is lost"
+                )
+                return Outcome(task.item, "stopped", error_class="RunStopped", message=text)
+            return _failure(task, error)
+        except Exception as error:
+            return _failure(task, error)
+
+
+def _key(task: Task) -> str:
+    return Keymaker(task.stage, task.version, task.recipe).key(task.inputs)
+
+
+def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -> Artifact:
+    module = importlib.import_module(f"stages.{task.stage}")
+    started = time.perf_counter()
+    with store.draft(task.stage, task.version, task.recipe, task.inputs) as draft:
+        partial = store.parts(draft.key)
+        job: Job[Any] = Job(
+            item=task.item,
+            settings=task.settings,
+            out=draft.path,
+            inputs={role: _open(store, where) for role, where in task.single.items()},
+            many={
+                role: {video: store.artifact(stage, key) for video, key in sorted(keys.items())}
+                for role, (stage, keys) in task.many.items()
+            },
+            values=task.values,
+            source=task.source.path if task.source else None,
+            backbone=task.backbone,
+            partial=partial,
+            progress=progress,
+        )
+        result: Result = module.compute(job)
+        artifact = store.publish(
+            draft,
+            rows=result.rows,
+            seconds={**result.seconds, "all": time.perf_counter() - started},
+            notes=result.notes,
+            auxiliary=result.auxiliary,
+            members=task.members,
+            environment=environment(task.stage),
+            logical=table_digest,
+            before_rename=lambda: _check_source(task),
+        )
+    shutil.rmtree(partial, ignore_errors=True)
+    return artifact
+
+
+def _open(store: Store, where: tuple[str, str] | Path) -> Payload:
+    return Folder(where) if isinstance(where, Path) else store.artifact(*where)
+
+
+def _check_source(task: Task) -> None:
+    """Refuse to commit what was read from a file that is not the one in the key.
+
+    The file is read again: a stage that decodes it has spent far more than this.
+    """
+    if task.source is None:
+        return
+    found = file_digest(task.source.path)
+    if found != task.source.digest:
+        raise ItemError(
+            f"{task.source.path.name} changed since it was indexed (sha256 {task.source.digest[:12]} "
+            f"then, {found[:12]} now); nothing was committed for it: run again to index it anew"
+        )
+
+
+def _outcome(task: Task, status: str, artifact: Artifact) -> Outcome:
+    commit = artifact.commit
+    return Outcome(
+        item=task.item,
+        status=status,
+        digest=commit.digest,
+        rows=commit.rows,
+        bytes=commit.bytes,
+        seconds=commit.seconds,
+        notes=commit.notes,
+    )
+
+
+def _failure(task: Task, error: Exception) -> Outcome:
+    # A message that a person wrote is shown as it is; anything else needs its class to be read.
+    text = str(error) if isinstance(error, HiprobeError) else f"{type(error).__name__}: {error}"
+    stopping = isinstance(error, ConfigError)
+    return Outcome(
+        item=task.item,
+        status="stopped" if stopping else "failed",
+        error_class=type(error).__name__,
+        message=text,
+        damaged=_damaged(task) if isinstance(error, DamagedArtifact) else (),
+    )
+
+
+def _damaged(task: Task) -> tuple[tuple[str, str], ...]:
+    """Which of the artifacts that a task read are not what their records say."""
+    from cache.verify import examine
+
+    store = Store(task.store)
+    read = [where for where in task.single.values() if not isinstance(where, Path)]
+    read += [(stage, key) for stage, keys in task.many.values() for key in keys.values()]
+    return tuple(
+        (stage, key)
+        for stage, key in read
+        if examine(Artifact(stage, key, store.folder(stage, key)), full=True)
+    )

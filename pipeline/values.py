@@ -1,0 +1,131 @@
+"""The small JSON values that enter keys: labels, truth, what features are, what a report says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cache.errors import ConfigError
+from pipeline.graph import GRAPH, NODES, Scope
+from pipeline.world import Video, World
+
+if TYPE_CHECKING:
+    from pipeline.plan import StagePlan
+
+
+def videos_of(world: World, scope: Scope) -> tuple[Video, ...]:
+    """The videos of a scope, sorted by id."""
+    videos = world.videos or ()
+    if scope == "probing":
+        return tuple(v for v in videos if v.subset == "probing")
+    if scope == "test":
+        return tuple(v for v in videos if v.split == "test" and v.label is not None)
+    if scope == "target":
+        return tuple(v for v in videos if v.split != "train")
+    if world.config.run.videos == "needed":
+        return tuple(v for v in videos if v.split != "train" or v.subset == "probing")
+    return videos
+
+
+def label_of(world: World, video: Video) -> dict[str, Any]:
+    """What the statistics and the fit take as the truth about one probing video."""
+    frames = world.config.sections["data"].probing_labels == "frame"
+    spans = [list(span) for span in video.annotations] if frames else None
+    return {"label": video.label, "intervals": spans}
+
+
+def features_of(world: World) -> dict[str, Any]:
+    """What the hidden states are: a scorer refuses features that differ in any of this."""
+    return {
+        "backbone": world.backbone,
+        "forward": {"version": world.versions["forward"], **world.config.recipe("forward")},
+        "sample": {"version": world.versions["sample"], **world.config.recipe("sample")},
+    }
+
+
+def value_of(name: str, world: World, upstream: Mapping[str, StagePlan]) -> Any:
+    """The value of this name for a data set stage."""
+    if name == "listing":
+        return world.listing
+    if name == "labels":
+        return {v.video_id: label_of(world, v) for v in videos_of(world, "probing")}
+    if name == "features":
+        return features_of(world)
+    if name == "truth":
+        done = upstream["localize"].digests
+        return {
+            v.video_id: {
+                "label": v.label,
+                "class": v.class_name,
+                "intervals": [list(span) for span in v.annotations],
+            }
+            for v in videos_of(world, "test")
+            if v.video_id in done
+        }
+    if name == "missing":
+        lost = {*upstream["localize"].failed, *upstream["localize"].blocked}
+        return sorted({v.video_id for v in videos_of(world, "test")} & lost)
+    if name == "videos":
+        return [_shown(v) for v in videos_of(world, "all")]
+    if name == "run":
+        return _run(world, upstream)
+    raise ConfigError(f"no value is called {name}")
+
+
+LARGE = ("labels", "listing", "run", "truth", "videos")
+"""Values with a row per video: they enter a key by their digest."""
+
+
+def check_features(world: World) -> None:
+    """Refuse an outside scorer whose features are not those of this configuration.
+
+    Raises ConfigError that names every field that differs, with both values.
+    """
+    from cache.keys import differences
+
+    if world.scorer is None or not world.backbone:
+        return
+    found = differences(dict(world.scorer.features), features_of(world))
+    if found:
+        lines = [f"  {path}: scorer {old!r}, this run {new!r}" for path, old, new in found]
+        raise ConfigError(
+            "run.scorer was fitted on other features than this run makes:\n" + "\n".join(lines)
+        )
+
+
+def _shown(video: Video) -> dict[str, Any]:
+    return {
+        "video_id": video.video_id,
+        "split": video.split,
+        "label": video.label,
+        "class": video.class_name,
+        "subset": video.subset,
+        "intervals": [list(span) for span in video.annotations],
+    }
+
+
+def _run(world: World, upstream: Mapping[str, StagePlan]) -> dict[str, Any]:
+    config = world.config
+    failed = [
+        {
+            "video_id": item,
+            "stage": stage,
+            "error_class": failure.error_class,
+            "message": failure.message,
+        }
+        for stage in (node.name for node in GRAPH)
+        if stage in upstream
+        for item, failure in sorted(upstream[stage].failed.items())
+    ]
+    return {
+        "name": config.run.name,
+        "labels": config.sections["data"].probing_labels,
+        "sections": {n.name: config.recipe(n.section) for n in NODES.values() if n.section},
+        "backbone": {
+            "model": config.sections["backbone"].model.rstrip("/").rsplit("/", 1)[-1],
+            "identity": world.backbone,
+            "dtype": config.sections["backbone"].dtype,
+            "attention": config.sections["backbone"].attention,
+        },
+        "failed": failed,
+    }

@@ -1,0 +1,234 @@
+"""What the reporting commands print: plain tables, and the same as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cache.store import Store
+from pipeline.plan import StagePlan, plan_all
+from pipeline.progress import clock, size
+from pipeline.record import Previous, read_previous
+from pipeline.run import Summary
+from pipeline.why import reasons, source_warning
+from pipeline.world import World
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns wide enough for what they hold; numbers to the right."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = []
+    for row in [head, *rows]:
+        cells = [
+            text.rjust(width) if _is_number(text, i) else text.ljust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def plan_value(world: World, store: Store) -> dict[str, Any]:
+    """What `hiprobe plan` says, as a JSON value."""
+    plans = plan_all(world)
+    stages = []
+    for name, plan in plans.items():
+        previous = read_previous(world.config.results, name)
+        stages.append(
+            {
+                "stage": name,
+                "items": plan.total,
+                "fresh": len(plan.digests),
+                "todo": len(plan.todo),
+                "waiting": len(plan.waiting),
+                "failed": len(plan.failed),
+                "blocked": len(plan.blocked),
+                "not_selected": len(plan.unselected),
+                "off": plan.off,
+                "why": [
+                    {"reason": r.text, "items": r.items}
+                    for r in reasons(plan, world, plans, previous, store)
+                ],
+                **estimate(plan, world, previous),
+            }
+        )
+    count, volume = world.to_digest
+    return {
+        "run": world.config.run.name,
+        "work": sum(plan.work for plan in plans.values()),
+        "to_digest": {"files": count, "bytes": volume},
+        "backbone": world.backbone,
+        "free_bytes": store.free_bytes(),
+        "stages": stages,
+    }
+
+
+def estimate(plan: StagePlan, world: World, previous: Previous | None) -> dict[str, Any]:
+    """Seconds and bytes that the work of a stage will take, by what its items took before.
+
+    Scaled by the size of the source files; None where nothing was measured yet.
+    """
+    unknown: dict[str, Any] = {"seconds": None, "bytes": None}
+    if not plan.work or previous is None:
+        return unknown if plan.work else {"seconds": 0.0, "bytes": 0}
+    import json
+
+    sizes = {v.video_id: v.bytes for v in world.videos or ()}
+    rows = [row for row in previous.rows().values() if row["status"] == "ok"]
+    seconds = sum(json.loads(row["seconds"]).get("all", 0.0) for row in rows)
+    weight = sum(sizes.get(row["video_id"], 1) for row in rows)
+    if not weight:
+        return unknown
+    ahead = sum(sizes.get(item, 1) for item in [*plan.todo, *plan.waiting])
+    share = ahead / weight
+    return {
+        "seconds": round(seconds * share, 2),
+        "bytes": round(sum(row["bytes"] for row in rows) * share),
+    }
+
+
+def plan_text(value: Mapping[str, Any]) -> str:
+    """What `hiprobe plan` prints."""
+    rows = []
+    for stage in value["stages"]:
+        why = "; ".join(f"{r['reason']} ({r['items']})" for r in stage["why"])
+        state = "off" if stage["off"] else why or "fresh"
+        if stage["failed"] or stage["blocked"]:
+            state += f"; {stage['failed']} failed before, {stage['blocked']} blocked"
+        work = stage["todo"] + stage["waiting"]
+        rows.append(
+            [
+                stage["stage"],
+                str(stage["items"]),
+                str(work),
+                _or_unknown(stage["seconds"], clock) if work else "",
+                _or_unknown(stage["bytes"], size) if work else "",
+                state,
+            ]
+        )
+    lines = [table(["stage", "items", "work", "time", "bytes", "why"], rows)]
+    lines += _off({stage["stage"]: stage["off"] for stage in value["stages"]})
+    if value["to_digest"]["files"]:
+        count, volume = value["to_digest"]["files"], size(value["to_digest"]["bytes"])
+        lines.append(f"{count} source files ({volume}) are to be digested before more can be said.")
+    lines.append("nothing to do" if not value["work"] else f"{value['work']} items of work")
+    return "\n".join(lines)
+
+
+def status_value(world: World) -> dict[str, Any]:
+    """What `hiprobe status` says, as a JSON value."""
+    stages, warnings, failures = [], [], []
+    plans = plan_all(world)
+    for name, plan in plans.items():
+        previous = read_previous(world.config.results, name)
+        # Stale: it was made before under another key. Missing: it never was.
+        known = _known(plan, previous)
+        stages.append(
+            {
+                "stage": name,
+                "items": plan.total,
+                "fresh": len(plan.digests),
+                "stale": known,
+                "missing": plan.work + len(plan.unselected) - known,
+                "failed": len(plan.failed),
+                "blocked": len(plan.blocked),
+                "bytes": _bytes(plan, world),
+                "off": plan.off,
+            }
+        )
+        failures += [
+            {"stage": name, "video_id": item, "error_class": f.error_class, "message": f.message}
+            for item, f in sorted(plan.failed.items())
+        ]
+        if warning := source_warning(plan, world, previous):
+            warnings.append(warning)
+    return {
+        "run": world.config.run.name,
+        "backbone": world.backbone,
+        "stages": stages,
+        "failures": failures,
+        "warnings": warnings,
+    }
+
+
+def status_text(value: Mapping[str, Any]) -> str:
+    """What `hiprobe status` prints."""
+    names = ("items", "fresh", "stale", "missing", "failed", "blocked")
+    rows = [
+        [s["stage"], *(str(s[n]) for n in names), size(s["bytes"]), "off" if s["off"] else ""]
+        for s in value["stages"]
+    ]
+    lines = [table(["stage", *names, "bytes", ""], rows)]
+    lines += _off({stage["stage"]: stage["off"] for stage in value["stages"]})
+    lines += [f"failed: {f['stage']} of {f['video_id']}: {f['message']}" for f in value["failures"]]
+    lines += [f"warning: {text}" for text in value["warnings"]]
+    return "\n".join(lines)
+
+
+def summary_text(summary: Summary) -> str:
+    """What `hiprobe run` prints at its end."""
+    lines = []
+    built = {name: count for name, count in summary.built.items() if count}
+    if built:
+        made = ", ".join(f"{name} {count}" for name, count in built.items())
+        lines.append(f"made in {clock(summary.seconds)}: {made}")
+    else:
+        lines.append("nothing to do: everything is fresh")
+    lines += [f"note: {note}" for note in summary.notes]
+    lines += _off({name: plan.off for name, plan in summary.plans.items()})
+    for name, plan in summary.plans.items():
+        held = len(plan.waiting) + len(plan.todo) + len(plan.unselected)
+        if held:
+            lines.append(f"not made: {held} of {plan.total} items of {name}")
+    lines += [f"FAILED {name} of {f.item}: {f.message}" for name, f in summary.failures]
+    if summary.failures:
+        lines.append(
+            f"{len(summary.failures)} items failed; the rest is finished. "
+            "`hiprobe run --retry-failed` tries them again."
+        )
+    return "\n".join(lines)
+
+
+def summary_value(summary: Summary) -> dict[str, Any]:
+    """The same as a JSON value."""
+    return {
+        "seconds": round(summary.seconds, 3),
+        "built": summary.built,
+        "notes": summary.notes,
+        "off": {name: plan.off for name, plan in summary.plans.items() if plan.off},
+        "failed": [
+            {"stage": name, "video_id": f.item, "error_class": f.error_class, "message": f.message}
+            for name, f in summary.failures
+        ],
+        "blocked": {n: len(p.blocked) for n, p in summary.plans.items() if p.blocked},
+    }
+
+
+def _off(stages: Mapping[str, str]) -> list[str]:
+    """One line per reason why stages are not part of the run."""
+    found: dict[str, list[str]] = {}
+    for name, reason in stages.items():
+        if reason:
+            found.setdefault(reason, []).append(name)
+    return [f"off: {', '.join(names)}: {reason}" for reason, names in found.items()]
+
+
+def _known(plan: StagePlan, previous: Previous | None) -> int:
+    if previous is None or not plan.work:
+        return 0
+    rows = previous.rows()
+    return sum(1 for item in [*plan.todo, *plan.waiting] if item in rows)
+
+
+def _bytes(plan: StagePlan, world: World) -> int:
+    index = world.committed.get(plan.node.name)
+    if index is None:
+        return 0
+    return sum(index.sizes[plan.keys[item]][1] for item in plan.digests)
+
+
+def _or_unknown(value: float | None, show: Any) -> str:
+    return "?" if value is None else f"~{show(value)}"
+
+
+def _is_number(text: str, column: int) -> bool:
+    return column > 0 and text[:1].isdigit()
