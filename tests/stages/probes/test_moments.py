@@ -1,5 +1,7 @@
 """Moments equal a plain float64 computation, however the samples are cut into parts."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -32,7 +34,7 @@ def cut_samples(draw):
 
 
 def parts_of(rows, labels, borders):
-    for start, stop in zip(borders[:-1], borders[1:], strict=True):
+    for start, stop in pairwise(borders):
         yield moments_of([(0, rows[start:stop])], labels[start:stop], "v")
 
 
@@ -55,7 +57,7 @@ def test_merged_parts_equal_a_plain_computation_over_all_rows(case):
 @given(cut_samples())
 def test_blocks_of_one_video_equal_the_video_at_once(case):
     rows, labels, borders = case
-    blocks = [(s, rows[s:e]) for s, e in zip(borders[:-1], borders[1:], strict=True)]
+    blocks = [(s, rows[s:e]) for s, e in pairwise(borders)]
     cut = moments_of(blocks, labels, "v")
     whole = moments_of([(0, rows)], labels, "v")
     np.testing.assert_allclose(cut.normal.mean, whole.normal.mean, rtol=1e-12, atol=1e-12)
@@ -67,7 +69,7 @@ def test_blocks_of_one_video_equal_the_video_at_once(case):
 def test_kl_and_ldr_equal_the_formulas_dimension_by_dimension(case, eps):
     rows, labels = case
     moments = moments_of([(0, rows)], labels, "v")
-    n, layers, dim = rows.shape
+    _, layers, dim = rows.shape
     for layer in range(layers):
         kl, ldr = [], []
         for d in range(dim):
@@ -107,7 +109,7 @@ def test_outlier_dimensions_keep_their_variance():
 def test_a_value_that_is_not_finite_is_refused_and_located(bad):
     rows = np.zeros((5, 2, 3), dtype=np.float32)
     rows[3, 1, 2] = bad
-    with pytest.raises(ItemError, match="v: .*segment 7, layer 1, dimension 2"):
+    with pytest.raises(ItemError, match=r"v: .*segment 7, layer 1, dimension 2"):
         moments_of([(4, rows)], np.zeros(9, dtype=np.int64), "v")
 
 

@@ -139,7 +139,7 @@ def test_rows_of_another_width_are_refused():
 
 def test_an_unknown_kind_and_missing_tensors_are_refused(tmp_path):
     write_json(tmp_path / "scorer.json", {"kind": "oracle"})
-    with pytest.raises(ConfigError, match="'oracle' is unknown.*logistic"):
+    with pytest.raises(ConfigError, match=r"'oracle' is unknown.*logistic"):
         load_scorer(tmp_path)
     with pytest.raises(DamagedArtifact, match="holds"):
         SCORERS["logistic"].from_tensors({"weight": np.zeros(2)})

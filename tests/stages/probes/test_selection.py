@@ -90,5 +90,5 @@ def test_a_layer_that_is_not_there_is_an_error_that_says_which_are():
     "method", ["", "KL", "fixed", "fixed:", "fixed:-1", "fixed:1.5", "fixed:²"]
 )
 def test_an_unknown_method_is_an_error_that_names_the_allowed(method):
-    with pytest.raises(ConfigError, match="dlsp, last, kl, ldr, entropy, silhouette.*fixed:16"):
+    with pytest.raises(ConfigError, match=r"dlsp, last, kl, ldr, entropy, silhouette.*fixed:16"):
         strategy_of(method)

@@ -48,7 +48,7 @@ def test_spans_are_read_from_a_segments_table(tmp_path):
     ids=["starts late", "gap", "overlap", "empty segment", "wrong number", "no segment"],
 )
 def test_a_frame_in_no_segment_or_in_two_is_refused(given):
-    with pytest.raises(ItemError, match="v: .*again"):
+    with pytest.raises(ItemError, match=r"v: .*again"):
         spans_of(given, "v")
 
 
@@ -101,7 +101,7 @@ def test_a_label_that_contradicts_itself_is_refused(entry):
 
 def test_the_class_without_a_sample_is_named():
     require_both_classes(1, 1)
-    with pytest.raises(ConfigError, match="no anomalous sample.*add at least one anomalous"):
+    with pytest.raises(ConfigError, match=r"no anomalous sample.*add at least one anomalous"):
         require_both_classes(4, 0)
     with pytest.raises(ConfigError, match="no normal sample"):
         require_both_classes(0, 4)

@@ -1,0 +1,159 @@
+"""Stage fit: the scorer of the probing rows at the chosen layer, and what is recorded of it."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from cache.arrays import write_states
+from cache.digest import read_json, write_json
+from cache.errors import ConfigError
+from cache.fields import notes
+from manifests.schema import PROBING_SCORES, SEGMENTS
+from manifests.table import read_table, write_table
+from stages import fit
+from stages.contract import Job
+from stages.probes.scorers import SCORERS, load_scorer
+
+FEATURES = {"backbone": "abc", "keyframes": 8}
+LABELS = {
+    "a": {"label": 0, "intervals": None},
+    "b": {"label": 1, "intervals": [[24, 400]]},
+    "c/d.e": {"label": 1, "intervals": None},
+}
+
+
+class Folder:
+    def __init__(self, path):
+        self.path = path
+
+    def file(self, name):
+        return self.path / name
+
+
+def make_videos(seed=0, dim=6):
+    generator = np.random.default_rng(seed)
+    return {
+        name: (shift + generator.normal(size=(n, 4, dim))).astype(np.float32)
+        for name, n, shift in (("a", 40, 0.0), ("b", 15, 0.7), ("c/d.e", 9, 0.7))
+    }
+
+
+def make_job(tmp_path, videos, labels=LABELS, layer=2, out="out", **changed):
+    many = {"states": {}, "plan": {}}
+    for name, rows in sorted(videos.items()):
+        folder = tmp_path / name
+        for part in ("states", "plan"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            many[part][name] = Folder(folder / part)
+        if not (folder / "states/states.zarr").exists():
+            write_states(
+                folder / "states/states.zarr", [rows], segments=len(rows), layers=rows.shape[1],
+                dim=rows.shape[2], logical_dtype="float32",
+            )  # fmt: skip
+        starts = 24 * np.arange(len(rows))
+        columns = {
+            "segment": np.arange(len(rows)),
+            "start_frame": starts,
+            "end_frame": starts + 24,
+            "start_s": starts / 30,
+            "end_s": (starts + 24) / 30,
+        }
+        write_table(folder / "plan/segments.parquet", SEGMENTS, columns)
+    (tmp_path / "choice").mkdir(exist_ok=True)
+    (tmp_path / out).mkdir()
+    choice = {"method": "dlsp", "layer": layer, "layers": 4}
+    write_json(tmp_path / "choice/choice.json", choice)
+    return Job(
+        "set", fit.Settings(**changed), tmp_path / out, {"choice": Folder(tmp_path / "choice")},
+        many, {"labels": labels, "features": FEATURES},
+    )  # fmt: skip
+
+
+def rows_and_labels(videos, layer=2):
+    rows = np.concatenate([videos[name][:, layer] for name in sorted(videos)]).astype(np.float64)
+    return rows, np.concatenate([np.zeros(40), [0], np.ones(14), np.ones(9)]).astype(int)
+
+
+def test_the_scorer_is_that_of_the_chosen_layer(tmp_path):
+    videos = make_videos()
+    job = make_job(tmp_path, videos)
+    result = fit.compute(job)
+    rows, labels = rows_and_labels(videos)
+    reference = make_pipeline(
+        StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
+    ).fit(rows, labels)
+    scorer = load_scorer(job.out)
+    np.testing.assert_allclose(scorer.weight, reference[-1].coef_[0], rtol=1e-6)
+    expected = reference.predict_proba(rows)[:, 1]
+    np.testing.assert_allclose(scorer.score(rows.astype(np.float32)), expected, rtol=1e-6)
+    assert (result.rows, result.notes) == (64, ())
+
+
+def test_the_record_and_the_probing_scores(tmp_path):
+    videos = make_videos()
+    job = make_job(tmp_path, videos, c=0.5)
+    fit.compute(job)
+    record = read_json(job.out / "scorer.json")
+    table = read_table(job.out / "probing_scores.parquet", PROBING_SCORES).to_pydict()
+    rows, labels = rows_and_labels(videos)
+    assert table["video_id"] == ["a"] * 40 + ["b"] * 15 + ["c/d.e"] * 9
+    assert table["segment"] == [*range(40), *range(15), *range(9)]
+    assert table["label"] == labels.tolist()
+    scores = np.asarray(table["score"])
+    np.testing.assert_array_equal(scores, load_scorer(job.out).score(rows.astype(np.float32)))
+    assert record["mu"] == pytest.approx(scores.mean(), rel=1e-12)
+    assert record["sigma"] == pytest.approx(np.std(scores), rel=1e-12)
+    assert record["train_auc"] == pytest.approx(roc_auc_score(labels, scores), rel=1e-12)
+    del record["mu"], record["sigma"], record["train_auc"], record["iterations"]
+    assert record == {
+        "kind": "logistic", "layer": 2, "dim": 6, "n_normal": 41, "n_anomalous": 23,
+        "converged": True, "balance": "weights", "c": 0.5, "standardise": True,
+        "features": FEATURES,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("balance", ["weights", "resample", "none"])
+def test_the_same_inputs_give_the_same_bytes(tmp_path, balance):
+    outs = []
+    for name in ("one", "two"):
+        job = make_job(tmp_path, make_videos(), out=name, balance=balance)
+        fit.compute(job)
+        outs.append({path.name: path.read_bytes() for path in job.out.iterdir()})
+    assert outs[0] == outs[1]
+    assert set(outs[0]) == {"scorer.safetensors", "scorer.json", "probing_scores.parquet"}
+
+
+def test_mu_and_sigma_are_of_the_rows_themselves_not_of_resampled_ones(tmp_path):
+    job = make_job(tmp_path, make_videos(), balance="resample")
+    fit.compute(job)
+    record = read_json(job.out / "scorer.json")
+    scores = read_table(job.out / "probing_scores.parquet", PROBING_SCORES)["score"].to_numpy()
+    assert len(scores) == 64
+    assert record["mu"] == pytest.approx(scores.mean(), rel=1e-12)
+
+
+def test_a_fit_that_did_not_converge_is_noted(tmp_path):
+    job = make_job(tmp_path, make_videos(), max_iter=1)
+    result = fit.compute(job)
+    assert "not converged after 1 iterations" in result.notes[0]
+    assert read_json(job.out / "scorer.json")["converged"] is False
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    videos = make_videos()
+    normal = {name: LABELS["a"] for name in videos}
+    with pytest.raises(ConfigError, match="no anomalous sample"):
+        fit.compute(make_job(tmp_path, videos, labels=normal, out="one"))
+    with pytest.raises(ConfigError, match=r"b: .*no label"):
+        fit.compute(make_job(tmp_path, videos, labels={"a": LABELS["a"]}, out="two"))
+    other = {**videos, "x": np.zeros((2, 4, 5), dtype=np.float32)}
+    labels = {**LABELS, "x": LABELS["a"]}
+    with pytest.raises(ConfigError, match=r"x: hidden states have \[layers, dim\] = \[4, 5\]"):
+        fit.compute(make_job(tmp_path, other, labels=labels, out="three"))
+
+
+def test_settings_name_the_scorers_there_are():
+    assert notes(fit.Settings)["scorer"].choices == tuple(SCORERS)

@@ -1,0 +1,134 @@
+"""Stage localize: the smoothed curve, the threshold and the intervals above it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter1d
+
+from cache.digest import read_json, write_json
+from cache.fields import notes
+from manifests.schema import INTERVALS, SEGMENT_SCORES, SMOOTHED
+from manifests.table import read_table, write_table
+from stages import localize
+from stages.contract import Job
+
+MU, SIGMA = 0.45, 0.25
+
+
+class Folder:
+    def __init__(self, path):
+        self.path = path
+
+    def file(self, name):
+        return self.path / name
+
+
+def make_job(tmp_path, scores, fps=30.0, out="out", last=5, **changed):
+    n = len(scores)
+    for part in ("scores", "scorer", out):
+        (tmp_path / part).mkdir(exist_ok=True)
+    starts = 24 * np.arange(n)
+    ends = starts + np.append(np.full(n - 1, 24), last)
+    columns = {
+        "segment": np.arange(n),
+        "start_frame": starts,
+        "end_frame": ends,
+        "start_s": starts / fps,
+        "end_s": ends / fps,
+        "score": np.asarray(scores, dtype=np.float64),
+    }
+    write_table(tmp_path / "scores/scores.parquet", SEGMENT_SCORES, columns)
+    write_json(tmp_path / "scorer/scorer.json", {"mu": MU, "sigma": SIGMA})
+    inputs = {part: Folder(tmp_path / part) for part in ("scores", "scorer")}
+    return Job("v", localize.Settings(**changed), tmp_path / out, inputs)
+
+
+def outputs(job):
+    return (
+        read_table(job.out / "smoothed.parquet", SMOOTHED).to_pydict(),
+        read_table(job.out / "intervals.parquet", INTERVALS).to_pydict(),
+        read_json(job.out / "threshold.json"),
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(1, 24))
+def test_intervals_are_the_runs_of_frames_above_the_threshold(tmp_path_factory, scores, last):
+    job = make_job(tmp_path_factory.mktemp("localize"), scores, last=last)
+    result = localize.compute(job)
+    smoothed, intervals, rule = outputs(job)
+    expected = gaussian_filter1d(np.asarray(scores), 0.4, mode="reflect")
+    np.testing.assert_allclose(smoothed["smoothed"], expected, rtol=1e-12)
+    assert smoothed["score"] == scores
+    assert rule["threshold"] == pytest.approx(MU + 0.2 * SIGMA, rel=1e-15)
+    lengths = np.subtract(smoothed["end_frame"], smoothed["start_frame"])
+    frames = np.repeat(smoothed["smoothed"], lengths)
+    above = frames > rule["threshold"]
+    covered = np.zeros(len(frames), dtype=bool)
+    for number in range(result.rows):
+        start, end = intervals["start_frame"][number], intervals["end_frame"][number]
+        assert not covered[start:end].any()
+        covered[start:end] = True
+        assert start == 0 or not above[start - 1]
+        assert end == len(frames) or not above[end]
+        assert intervals["peak"][number] == frames[start:end].max()
+        assert intervals["mean"][number] == pytest.approx(frames[start:end].mean(), rel=1e-9)
+        assert intervals["start_s"][number] == start / 30
+        assert intervals["end_s"][number] == end / 30
+        assert intervals["threshold"][number] == rule["threshold"]
+    np.testing.assert_array_equal(covered, above)
+    assert intervals["interval"] == list(range(result.rows))
+
+
+def test_a_fixed_threshold_is_strict(tmp_path):
+    job = make_job(tmp_path, [0.5, 0.75, 0.5, 1.0], threshold="fixed:0.5", sigma=0)
+    localize.compute(job)
+    _, intervals, rule = outputs(job)
+    assert intervals["start_frame"] == [24, 72]
+    assert intervals["end_frame"] == [48, 77]
+    assert rule == {
+        "threshold": 0.5, "rule": "fixed:0.5", "mu": MU, "sigma": SIGMA, "kappa": 0.2,
+    }  # fmt: skip
+
+
+def test_kappa_moves_the_threshold(tmp_path):
+    job = make_job(tmp_path, [0.9, 0.1], kappa=-1.0)
+    localize.compute(job)
+    assert outputs(job)[2]["threshold"] == pytest.approx(MU - SIGMA)
+
+
+def test_sigma_in_seconds_is_that_of_as_many_segments(tmp_path):
+    scores = [0.1, 0.9, 0.3, 0.2, 0.8, 0.4]
+    found = []
+    for out, changed in (("a", {"sigma": 3.2, "sigma_unit": "seconds"}), ("b", {"sigma": 4.0})):
+        job = make_job(tmp_path, scores, out=out, mode="nearest", **changed)
+        localize.compute(job)
+        found.append(outputs(job)[0]["smoothed"])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)  # 24 frames at 30 fps: 0.8 s
+
+
+def test_nothing_above_the_threshold_is_no_interval(tmp_path):
+    job = make_job(tmp_path, [0.1, 0.2])
+    assert localize.compute(job).rows == 0
+    assert outputs(job)[1]["interval"] == []
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path):
+    outs = []
+    for name in ("one", "two"):
+        job = make_job(tmp_path, [0.2, 0.9, 0.8, 0.1], out=name)
+        localize.compute(job)
+        outs.append([path.read_bytes() for path in sorted(job.out.iterdir())])
+    assert outs[0] == outs[1]
+    assert len(outs[0]) == 3
+
+
+@pytest.mark.parametrize("rule", ["kappa", "fixed:0.5", "fixed:1", "fixed:-0.1"])
+def test_rules_that_are_known(rule):
+    assert notes(localize.Settings)["threshold"].check(rule) is None
+
+
+@pytest.mark.parametrize("rule", ["", "Kappa", "fixed", "fixed:", "fixed:x", "fixed:nan", "0.5"])
+def test_rules_that_are_not(rule):
+    assert "fixed:0.5" in notes(localize.Settings)["threshold"].check(rule)

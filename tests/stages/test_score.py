@@ -1,0 +1,117 @@
+"""Stage score: one score per segment, from the features that the scorer was fitted on."""
+
+import numpy as np
+import pytest
+
+from cache.arrays import write_states
+from cache.digest import write_json
+from cache.errors import ConfigError, ItemError
+from manifests.schema import SEGMENT_SCORES, SEGMENTS
+from manifests.table import read_table, write_table
+from stages import score
+from stages.contract import Job
+from stages.probes.scorers import LogisticScorer, save_scorer
+
+FEATURES = {"backbone": {"identity": "abc", "dtype": "float32"}, "keyframes": 8}
+
+
+class Folder:
+    def __init__(self, path):
+        self.path = path
+
+    def file(self, name):
+        return self.path / name
+
+
+def make_job(tmp_path, rows, segments=None, features=FEATURES, layer=1, out="out"):
+    n = len(rows) if segments is None else segments
+    for part in ("states", "plan", "scorer", out):
+        (tmp_path / part).mkdir(exist_ok=True)
+    if not (tmp_path / "states/states.zarr").exists():
+        write_states(
+            tmp_path / "states/states.zarr", [rows], segments=len(rows), layers=rows.shape[1],
+            dim=rows.shape[2], logical_dtype="float32",
+        )  # fmt: skip
+    starts = 24 * np.arange(n)
+    ends = starts + np.append(np.full(n - 1, 24), 5)
+    columns = {
+        "segment": np.arange(n),
+        "start_frame": starts,
+        "end_frame": ends,
+        "start_s": starts / 7,
+        "end_s": ends / 7,
+    }
+    write_table(tmp_path / "plan/segments.parquet", SEGMENTS, columns)
+    scorer = LogisticScorer(
+        np.asarray([1.0, -2.0, 0.5]), np.asarray([0.25]), np.full(3, 2.0), np.full(3, 4.0)
+    )
+    save_scorer(tmp_path / "scorer/scorer.safetensors", scorer)
+    record = {"kind": "logistic", "layer": layer, "features": FEATURES}
+    write_json(tmp_path / "scorer/scorer.json", record)
+    inputs = {part: Folder(tmp_path / part) for part in ("states", "plan", "scorer")}
+    return Job("v", score.Settings(), tmp_path / out, inputs, values={"features": features})
+
+
+def rows_of(n=6):
+    return np.random.default_rng(0).normal(size=(n, 3, 3)).astype(np.float32)
+
+
+def test_scores_are_those_of_the_formula_with_the_plans_spans(tmp_path):
+    rows = rows_of()
+    job = make_job(tmp_path, rows)
+    assert score.compute(job).rows == 6
+    found = read_table(job.out / "scores.parquet", SEGMENT_SCORES).to_pydict()
+    expected = []
+    for row in rows[:, 1].astype(np.float64):
+        logit = sum(w * (x - 2) / 4 for w, x in zip((1.0, -2.0, 0.5), row, strict=True)) + 0.25
+        expected.append(1 / (1 + np.exp(-logit)))
+    np.testing.assert_allclose(found["score"], expected, rtol=1e-12)
+    assert found["segment"] == list(range(6))
+    assert found["end_frame"] == [24, 48, 72, 96, 120, 125]
+    assert found["end_s"][-1] == 125 / 7
+    covered = [
+        f
+        for s, e in zip(found["start_frame"], found["end_frame"], strict=True)
+        for f in range(s, e)
+    ]
+    assert covered == list(range(125))  # every frame has exactly one score
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path):
+    outs = []
+    for name in ("one", "two"):
+        job = make_job(tmp_path, rows_of(), out=name)
+        score.compute(job)
+        outs.append((job.out / "scores.parquet").read_bytes())
+    assert outs[0] == outs[1]
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (
+            {"backbone": {"identity": "xyz", "dtype": "float32"}, "keyframes": 8},
+            r"backbone.identity: expected 'abc', found 'xyz'",
+        ),
+        ({"backbone": FEATURES["backbone"]}, r"keyframes: expected 8, found None"),
+        ({**FEATURES, "keyframes": 16}, r"keyframes: expected 8, found 16"),
+        ({**FEATURES, "prompt": "p"}, r"prompt: expected None, found 'p'"),
+    ],
+)
+def test_other_features_are_refused_field_by_field(tmp_path, features, message):
+    with pytest.raises(ConfigError, match=message):
+        score.compute(make_job(tmp_path, rows_of(), features=features))
+
+
+def test_states_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(ItemError, match="hidden states of 6 segments, but the plan has 7"):
+        score.compute(make_job(tmp_path, rows_of(), segments=7))
+    with pytest.raises(ConfigError, match="reads layer 3, hidden states have layers 0 to 2"):
+        score.compute(make_job(tmp_path, rows_of(), layer=3, out="b"))
+
+
+def test_a_hidden_state_that_is_not_finite_has_no_score(tmp_path):
+    rows = rows_of()
+    rows[4, 1, 2] = np.nan
+    with pytest.raises(ItemError, match="v: the score of segment 4 is not finite"):
+        score.compute(make_job(tmp_path, rows))

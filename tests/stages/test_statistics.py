@@ -1,0 +1,179 @@
+"""Stage statistics: the table of layers equals a plain computation over all rows."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import silhouette_score
+
+from cache.arrays import write_states
+from cache.digest import file_digest, read_json
+from cache.errors import ConfigError
+from manifests.schema import LAYERS, SEGMENTS
+from manifests.table import read_table, write_table
+from stages import moments, statistics
+from stages.contract import Job
+
+
+class Folder:
+    def __init__(self, path):
+        self.path = path
+
+    def file(self, name):
+        return self.path / name
+
+
+def make_video(folder, rows, label, dtype="float32"):
+    """Write the artifacts of one probing video; returns its payloads by role."""
+    n = len(rows)
+    for part in ("states", "plan", "moments"):
+        (folder / part).mkdir(parents=True)
+    write_states(
+        folder / "states/states.zarr", [rows], segments=n, layers=rows.shape[1],
+        dim=rows.shape[2], logical_dtype=dtype,
+    )  # fmt: skip
+    starts = 24 * np.arange(n)
+    columns = {
+        "segment": np.arange(n),
+        "start_frame": starts,
+        "end_frame": starts + 24,
+        "start_s": starts / 30,
+        "end_s": (starts + 24) / 30,
+    }
+    write_table(folder / "plan/segments.parquet", SEGMENTS, columns)
+    payloads = {part: Folder(folder / part) for part in ("states", "plan", "moments")}
+    single = {part: payloads[part] for part in ("states", "plan")}
+    moments.compute(
+        Job(folder.name, moments.Settings(), folder / "moments", single, values={"label": label})
+    )
+    return payloads
+
+
+def make_job(root, videos, labels, dtype="float32", **changed):
+    made = {
+        name: make_video(root / name, rows, labels[name], dtype) for name, rows in videos.items()
+    }
+    return job_of(root, made, labels, "out", **changed)
+
+
+def job_of(root, made, labels, out, **changed):
+    (root / out).mkdir(parents=True, exist_ok=True)
+    many = {
+        part: {name: payloads[part] for name, payloads in sorted(made.items())}
+        for part in ("moments", "states", "plan")
+    }
+    chosen = statistics.Settings(**changed)
+    return Job("set", chosen, root / out, many=many, values={"labels": labels})
+
+
+def table_of(job):
+    return read_table(job.out / "layers.parquet", LAYERS).to_pydict()
+
+
+def naive_entropy(x, bins):
+    if x.min() == x.max():
+        return 0.0
+    codes = np.floor((x - x.min()) * (bins / (x.max() - x.min()))).clip(max=bins - 1)
+    shares = np.unique(codes, return_counts=True)[1] / len(x)
+    return -(shares * np.log2(shares)).sum()
+
+
+LABEL = {0: {"label": 0, "intervals": None}, 1: {"label": 1, "intervals": None}}
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(st.integers(1, 12), min_size=2, max_size=5),
+    st.sampled_from(["float32", "float16"]),
+    st.integers(0, 2**32 - 1),
+)
+def test_every_figure_equals_a_plain_computation(tmp_path_factory, lengths, dtype, seed):
+    generator = np.random.default_rng(seed)
+    videos, labels = {}, {}
+    for i, n in enumerate([*lengths, 2]):
+        videos[f"v{i}"] = (30 + (i % 2) + generator.normal(size=(n, 3, 4))).astype(dtype)
+        videos[f"v{i}"][:, 1, 0] = 5.0
+        labels[f"v{i}"] = LABEL[i % 2]
+    root = tmp_path_factory.mktemp("statistics")
+    job = make_job(root, videos, labels, dtype, bins=16)
+    assert statistics.compute(job).rows == 3
+    found = table_of(job)
+    rows = np.concatenate([videos[name] for name in sorted(videos)]).astype(np.float64)
+    y = np.concatenate([np.full(len(videos[n]), labels[n]["label"]) for n in sorted(videos)])
+    normal, anomalous = rows[y == 0], rows[y == 1]
+    gap = (normal.mean(axis=0) - anomalous.mean(axis=0)) ** 2
+    s2n, s2a = (np.maximum(part.var(axis=0), 1e-6) for part in (normal, anomalous))
+    kl = (0.5 * (np.log(s2a / s2n) + (s2n + gap) / s2a - 1)).mean(axis=1)
+    ldr = (gap / (normal.var(axis=0) + anomalous.var(axis=0) + 1e-6)).mean(axis=1)
+    entropy = [np.mean([naive_entropy(rows[:, i, d], 16) for d in range(4)]) for i in range(3)]
+    np.testing.assert_allclose(found["kl"], kl, rtol=1e-9)
+    np.testing.assert_allclose(found["ldr"], ldr, rtol=1e-9)
+    np.testing.assert_allclose(found["entropy"], entropy, rtol=1e-9)
+    silhouette = [silhouette_score(rows[:, i], y) for i in range(3)]
+    np.testing.assert_allclose(found["silhouette"], silhouette, rtol=1e-9, atol=1e-12)
+    assert found["n_normal"] == [len(normal)] * 3
+    assert found["n_anomalous"] == [len(anomalous)] * 3
+    assert found["layer"] == [0, 1, 2]
+
+
+def two_videos(seed=0):
+    generator = np.random.default_rng(seed)
+    return {
+        name: (shift + generator.normal(size=(n, 3, 4))).astype(np.float32)
+        for name, shift, n in (("a", 0, 40), ("b", 1, 25), ("c", 0, 9))
+    }, {"a": LABEL[0], "b": LABEL[1], "c": LABEL[0]}
+
+
+def test_the_number_of_workers_changes_no_byte(tmp_path):
+    videos, labels = two_videos()
+    made = {name: make_video(tmp_path / name, rows, labels[name]) for name, rows in videos.items()}
+    digests = set()
+    for workers in (1, 2, 5):
+        job = job_of(tmp_path, made, labels, f"out{workers}", workers=workers)
+        statistics.compute(job)
+        digests.add(tuple(file_digest(p) for p in sorted(job.out.iterdir())))
+    assert len(digests) == 1
+
+
+def test_the_record_says_what_the_figures_rest_on(tmp_path):
+    job = make_job(tmp_path, *two_videos(), silhouette_samples=20, seed=3)
+    statistics.compute(job)
+    assert read_json(job.out / "statistics.json") == {
+        "bins": 64, "eps": 1e-6, "n_normal": 49, "n_anomalous": 25, "dim": 4, "layers": 3,
+        "videos": 3, "silhouette_samples": 20, "seed": 3,
+    }  # fmt: skip
+
+
+def test_one_sample_of_each_class_is_enough(tmp_path):
+    rows = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
+    job = make_job(tmp_path, {"a": rows, "b": rows + 1}, {"a": LABEL[0], "b": LABEL[1]})
+    statistics.compute(job)
+    found = table_of(job)
+    assert found["silhouette"] == [0.0, 0.0]
+    assert found["entropy"] == [1.0, 1.0]
+    np.testing.assert_allclose(found["ldr"], 1e6)
+
+
+@pytest.mark.parametrize(("value", "name"), [(0, "anomalous"), (1, "normal")])
+def test_a_class_without_samples_is_named(tmp_path, value, name):
+    videos, _ = two_videos()
+    job = make_job(tmp_path, videos, dict.fromkeys(videos, LABEL[value]))
+    with pytest.raises(ConfigError, match=rf"no {name} sample.*add at least one {name}"):
+        statistics.compute(job)
+
+
+def test_videos_of_two_backbones_are_refused(tmp_path):
+    rows = np.zeros((2, 3, 4), dtype=np.float32)
+    labels = {"a": LABEL[0], "b": LABEL[1]}
+    job = make_job(tmp_path, {"a": rows, "b": rows[:, :, :3]}, labels)
+    with pytest.raises(ConfigError, match=r"b: hidden states have \[layers, dim\] = \[3, 3\]"):
+        statistics.compute(job)
+
+
+def test_labels_that_are_missing_or_have_changed_are_refused(tmp_path):
+    videos, labels = two_videos()
+    made = {name: make_video(tmp_path / name, rows, labels[name]) for name, rows in videos.items()}
+    with pytest.raises(ConfigError, match=r"c: .*no label"):
+        statistics.compute(job_of(tmp_path, made, {"a": LABEL[0], "b": LABEL[1]}, "missing"))
+    with pytest.raises(ConfigError, match=r"25 anomalous segments, the labels give 34"):
+        statistics.compute(job_of(tmp_path, made, {**labels, "c": LABEL[1]}, "changed"))
