@@ -1,0 +1,305 @@
+"""Explain: which frames are shown, what is answered, and what happens where that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cache.errors import ConfigError, DamagedArtifact, ItemError
+from demo.backbone import build_backbone
+from manifests import schema
+from manifests.table import read_table, write_table
+from stages import explain
+from stages.backbones import load as loading
+from stages.backbones.contract import Explanation, Prompt
+from stages.backbones.reference import BackboneReference
+from stages.contract import Job
+from stages.explain import Settings, choose_frames
+from stages.video import frames
+
+FRAMES = 100
+"""Ten segments of ten frames at 10 frames/s."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A payload that is a plain folder."""
+
+    path: Path
+
+    def file(self, name: str) -> Path:
+        if not (self.path / name).exists():
+            raise DamagedArtifact(name)
+        return self.path / name
+
+
+@dataclass
+class Speaker:
+    """A backbone that says which frames it was shown (a picture holds its own number)."""
+
+    failing: dict[int, Exception] = field(default_factory=dict)
+    """What to raise, by the first frame that is shown."""
+    asked: list[tuple[Prompt, int, int]] = field(default_factory=list)
+
+    def explain(
+        self,
+        keyframes: Sequence[NDArray[np.uint8]],
+        prompt: Prompt,
+        seed: int,
+        max_new_tokens: int,
+    ) -> Explanation:
+        self.asked.append((prompt, seed, max_new_tokens))
+        numbers = [int(frame[0, 0, 0]) for frame in keyframes]
+        if numbers[0] in self.failing:
+            raise self.failing[numbers[0]]
+        return Explanation(" ".join(map(str, numbers)), "stop", 3)
+
+
+def picture(frame: int) -> NDArray[np.uint8]:
+    return np.full((16, 24, 3), frame, dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _drawn_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        assert list(wanted) == sorted(set(wanted))
+        return ((frame, picture(frame)) for frame in wanted)
+
+    monkeypatch.setattr(frames, "read_frames", read)
+
+
+@pytest.fixture
+def speaker(monkeypatch: pytest.MonkeyPatch) -> Speaker:
+    speaker = Speaker()
+    monkeypatch.setattr(loading, "load", lambda reference: speaker)
+    return speaker
+
+
+def make_job(
+    tmp_path: Path,
+    intervals: Sequence[tuple[int, int, float]],
+    unsound: Sequence[int] = (),
+    n_frames: int = FRAMES,
+    **settings: Any,
+) -> Job[Settings]:
+    """A job whose intervals are (first segment, one past the last, peak)."""
+    localized, decoded, out = (tmp_path / name for name in ("localized", "decoded", "out"))
+    for folder in (localized, decoded, out):
+        folder.mkdir()
+    bounds = [(10 * first, 10 * end) for first, end, _ in intervals]
+    write_table(
+        localized / "intervals.parquet",
+        schema.INTERVALS,
+        {
+            "interval": list(range(len(intervals))),
+            "start_frame": [start for start, _ in bounds],
+            "end_frame": [end for _, end in bounds],
+            "start_s": [start / 10 for start, _ in bounds],
+            "end_s": [end / 10 for _, end in bounds],
+            "peak": [peak for _, _, peak in intervals],
+            "mean": [peak for _, _, peak in intervals],
+            "threshold": [0.5] * len(intervals),
+        },
+    )
+    numbers = list(range(10))
+    write_table(
+        localized / "smoothed.parquet",
+        schema.SMOOTHED,
+        {
+            "segment": numbers,
+            "start_frame": [10 * n for n in numbers],
+            "end_frame": [10 * n + 10 for n in numbers],
+            "start_s": [1.0 * n for n in numbers],
+            "end_s": [1.0 * n + 1 for n in numbers],
+            "score": [0.5] * 10,
+            "smoothed": [0.5] * 10,
+        },
+    )
+    write_table(
+        decoded / "timeline.parquet",
+        schema.TIMELINE,
+        {
+            "frame": list(range(n_frames)),
+            "pts_s": [frame / 10 for frame in range(n_frames)],
+            "key": [False] * n_frames,
+            "sound": [frame not in unsound for frame in range(n_frames)],
+        },
+    )
+    return Job(
+        item="v",
+        settings=Settings(**settings),
+        out=out,
+        inputs={"intervals": Folder(localized), "timeline": Folder(decoded)},
+        source=tmp_path / "video.mp4",
+        backbone=BackboneReference("none", "", "auto", "sdpa", "cpu", "c0ffee"),
+    )
+
+
+def rows_of(job: Job[Settings]) -> list[dict[str, Any]]:
+    table = read_table(job.out / "explanations.parquet", schema.EXPLANATIONS)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def test_each_interval_is_shown_by_its_midpoints(tmp_path: Path, speaker: Speaker) -> None:
+    job = make_job(tmp_path, [(1, 2, 0.9), (4, 8, 0.8)], keyframes=4, seed=3, max_new_tokens=5)
+    result = explain.compute(job)
+    first, second = rows_of(job)
+    assert first == {
+        "interval": 0,
+        "kind": "anomalous",
+        "start_frame": 10,
+        "end_frame": 20,
+        "start_s": 1.0,
+        "end_s": 2.0,
+        "frames": "11 13 16 18",
+        "prompt": Settings().prompt,
+        "text": "11 13 16 18",
+        "finish_reason": "stop",
+        "tokens": 3,
+        "seed": 3,
+        "model": "c0ffee",
+        "error": "",
+    }
+    assert second["frames"] == second["text"] == "45 55 65 75"
+    assert speaker.asked == [(Prompt("", Settings().prompt), 3, 5)] * 2
+    assert (result.rows, result.notes) == (2, ())
+    assert set(result.seconds) == {"read", "forward"}
+
+
+@given(
+    start=st.integers(0, 50),
+    length=st.integers(1, 60),
+    keyframes=st.integers(1, 20),
+    unsound=st.sets(st.integers(1, 110)),
+)
+def test_an_unsound_frame_gives_its_place_to_the_nearest_earlier_sound_one(
+    start: int, length: int, keyframes: int, unsound: set[int]
+) -> None:
+    sound = [frame not in unsound for frame in range(111)]
+    chosen = choose_frames(start, start + length, keyframes, sound)
+    assert len(chosen) == keyframes
+    for index, frame in enumerate(chosen):
+        wanted = start + int((index + 0.5) * length / keyframes + 1e-9)
+        assert sound[frame]
+        assert frame <= wanted < start + length
+        assert not any(sound[frame + 1 : wanted + 1])
+
+
+def test_nothing_sound_to_show_is_an_item_error(tmp_path: Path, speaker: Speaker) -> None:
+    with pytest.raises(ItemError, match="frame 0 is damaged"):
+        explain.compute(make_job(tmp_path, [(0, 1, 0.9)], unsound=range(9)))
+
+
+@pytest.mark.parametrize("which", ["anomalous", "both"])
+def test_without_an_interval_no_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    monkeypatch.delattr(loading, "load")
+    job = make_job(tmp_path, [], which=which)
+    result = explain.compute(job)
+    assert rows_of(job) == []
+    assert result.rows == 0
+
+
+@pytest.mark.parametrize(
+    ("intervals", "span"),
+    [
+        ([(1, 2, 0.9), (5, 8, 0.8)], (20, 50)),
+        ([(2, 4, 0.9), (6, 8, 0.8)], (0, 20)),
+        ([(0, 6, 0.9)], (60, 100)),
+    ],
+)
+def test_both_shows_the_longest_normal_stretch_too(
+    tmp_path: Path, speaker: Speaker, intervals: list[Any], span: tuple[int, int]
+) -> None:
+    job = make_job(tmp_path, intervals, which="both", keyframes=2)
+    explain.compute(job)
+    normal, *others = rows_of(job)
+    assert (normal["interval"], normal["kind"]) == (-1, "normal")
+    assert (normal["start_frame"], normal["end_frame"]) == span
+    assert (normal["start_s"], normal["end_s"]) == (span[0] / 10, span[1] / 10)
+    length = span[1] - span[0]
+    assert normal["text"] == f"{span[0] + length // 4} {span[0] + 3 * length // 4}"
+    assert [row["interval"] for row in others] == list(range(len(intervals)))
+
+
+def test_a_video_that_is_anomalous_throughout_has_no_normal_stretch(
+    tmp_path: Path, speaker: Speaker
+) -> None:
+    job = make_job(tmp_path, [(0, 10, 0.9)], which="both")
+    result = explain.compute(job)
+    assert [row["kind"] for row in rows_of(job)] == ["anomalous"]
+    assert "no normal stretch" in result.notes[0]
+
+
+def test_a_normal_stretch_touches_no_interval_that_the_limit_left_out(
+    tmp_path: Path, speaker: Speaker
+) -> None:
+    intervals = [(0, 1, 0.9), (3, 8, 0.6)]
+    job = make_job(tmp_path, intervals, which="both", limit=1)
+    explain.compute(job)
+    assert (rows_of(job)[0]["start_frame"], rows_of(job)[0]["end_frame"]) == (10, 30)
+
+
+def test_the_highest_peaks_come_first_and_the_rest_is_noted(
+    tmp_path: Path, speaker: Speaker
+) -> None:
+    intervals = [(0, 1, 0.6), (2, 3, 0.9), (4, 5, 0.6), (6, 7, 0.7)]
+    job = make_job(tmp_path, intervals, limit=3)
+    result = explain.compute(job)
+    assert [row["interval"] for row in rows_of(job)] == [0, 1, 3]
+    assert result.notes == ("1 of 4 intervals not explained: limit = 3, the highest peaks first",)
+
+
+def test_a_generation_that_fails_is_a_row_and_the_rest_goes_on(
+    tmp_path: Path, speaker: Speaker
+) -> None:
+    speaker.failing[25] = RuntimeError("out of memory")
+    job = make_job(tmp_path, [(0, 1, 0.9), (2, 3, 0.9), (4, 5, 0.9)], keyframes=1)
+    result = explain.compute(job)
+    rows = rows_of(job)
+    assert [row["finish_reason"] for row in rows] == ["stop", "error", "stop"]
+    assert (rows[1]["text"], rows[1]["tokens"]) == ("", 0)
+    assert rows[1]["error"] == "RuntimeError: out of memory"
+    assert result.notes == ("1 of 3 explanations failed: see their error texts",)
+
+
+def test_a_wrong_configuration_is_not_a_row(tmp_path: Path, speaker: Speaker) -> None:
+    speaker.failing[5] = ConfigError("the question holds an image token")
+    with pytest.raises(ConfigError):
+        explain.compute(make_job(tmp_path, [(0, 1, 0.9)], keyframes=1))
+
+
+def test_the_video_must_be_at_hand(tmp_path: Path, speaker: Speaker) -> None:
+    job = make_job(tmp_path, [(0, 1, 0.9)])
+    with pytest.raises(ItemError, match="not at hand"):
+        explain.compute(Job(**{**vars(job), "source": None}))
+
+
+def test_a_timeline_of_another_video_is_noticed(tmp_path: Path, speaker: Speaker) -> None:
+    with pytest.raises(ItemError, match="timeline has 99 frames"):
+        explain.compute(make_job(tmp_path, [(0, 1, 0.9)], n_frames=99))
+
+
+def test_the_small_backbone_answers_and_the_bytes_repeat(tmp_path: Path) -> None:
+    build_backbone(tmp_path / "small")
+    reference = BackboneReference(str(tmp_path / "small"), "", "auto", "sdpa", "cpu", "")
+    found = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        job = make_job(tmp_path / name, [(0, 1, 0.9), (3, 5, 0.9)], max_new_tokens=4)
+        explain.compute(Job(**{**vars(job), "backbone": reference}))
+        found.append((job.out / "explanations.parquet").read_bytes())
+    assert found[0] == found[1]
+    rows = rows_of(job)
+    assert [row["tokens"] for row in rows] == [4, 4]
+    assert {row["finish_reason"] for row in rows} == {"length"}
