@@ -35,7 +35,7 @@ class Settings:
         2000, "rows the silhouette is computed on; more are sampled", check=at_least(2)
     )
     seed: int = recipe(0, "seed of that sample", check=at_least(0))
-    workers: int = knob(2, "threads that read hidden states", check=at_least(1))
+    workers: int = knob(2, "threads that read hidden states and count", check=at_least(1))
 
 
 def compute(job: Job[Settings]) -> Result:
@@ -73,6 +73,7 @@ def compute(job: Job[Settings]) -> Result:
         layers,
         most=settings.silhouette_samples,
         seed=settings.seed,
+        workers=settings.workers,
         progress=lambda done, total: job.progress(total + done, 2 * total),
     )
     figures = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import dask
 import numpy as np
 from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
@@ -37,32 +38,36 @@ def silhouette_per_layer(
     *,
     most: int,
     seed: int,
+    workers: int,
     progress: Callable[[float, float], None],
 ) -> Floats:
     """Mean silhouette (Rousseeuw 1987, Euclidean) of the classes, [layers].
 
     `labels` holds the labels of every video's segments. Exact up to `most` rows, else on one
-    stratified sample that is the same for all layers.
+    stratified sample that is the same for all layers. `workers` layers are computed at a time.
     """
-    kept = stratified_rows(np.concatenate(labels), most, seed)
-    chosen = np.concatenate(labels)[kept]
-    borders = np.cumsum([0, *(len(part) for part in labels)])
-    found = np.zeros(layers)
-    for layer in range(layers):
-        parts = [
-            read(layer)[kept[(kept >= start) & (kept < stop)] - start].astype(np.float64)
-            for read, start, stop in zip(videos, borders[:-1], borders[1:], strict=True)
-            if np.any((kept >= start) & (kept < stop))
-        ]
-        found[layer] = _silhouette(np.concatenate(parts), chosen)
-        progress(layer + 1, layers)
-    return found
+    together = np.concatenate(labels)
+    kept = stratified_rows(together, most, seed)
+    borders = np.cumsum([len(part) for part in labels])[:-1]
+    owner = np.searchsorted(borders, kept, side="right")
+    starts = np.concatenate(([0], borders))
+    chosen = [(read, kept[owner == v] - starts[v]) for v, read in enumerate(videos)]
+
+    def of_layer(layer: int) -> float:
+        parts = [read(layer)[rows].astype(np.float64) for read, rows in chosen if len(rows)]
+        return _silhouette(np.concatenate(parts), together[kept])
+
+    found: list[float] = []
+    # One BLAS thread: the sums of a threaded matrix product depend on the number of threads.
+    with threadpool_limits(limits=1):
+        for start in range(0, layers, workers):
+            batch = range(start, min(start + workers, layers))
+            tasks = [dask.delayed(of_layer)(layer) for layer in batch]
+            found += dask.compute(*tasks, scheduler="threads", num_workers=workers)
+            progress(len(found), layers)
+    return np.asarray(found)
 
 
 def _silhouette(rows: Floats, labels: Ints) -> float:
     # A class of one sample has silhouette 0 by definition; scikit-learn refuses two of them.
-    if len(rows) == 2:
-        return 0.0
-    # One thread: the sums of a threaded matrix product depend on the number of threads.
-    with threadpool_limits(limits=1):
-        return float(silhouette_score(rows, labels))
+    return 0.0 if len(rows) == 2 else float(silhouette_score(rows, labels))

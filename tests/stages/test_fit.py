@@ -144,7 +144,7 @@ def test_a_fit_that_did_not_converge_is_noted(tmp_path):
 
 def test_what_does_not_fit_is_refused(tmp_path):
     videos = make_videos()
-    normal = {name: LABELS["a"] for name in videos}
+    normal = {**LABELS, "b": LABELS["a"], "c/d.e": LABELS["a"]}
     with pytest.raises(ConfigError, match="no anomalous sample"):
         fit.compute(make_job(tmp_path, videos, labels=normal, out="one"))
     with pytest.raises(ConfigError, match=r"b: .*no label"):
