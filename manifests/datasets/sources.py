@@ -138,20 +138,26 @@ def digest_file(root: Path, file: SourceFile, stop: Event | None = None) -> str:
     """
     path = root / file.path
     digest = hashlib.sha256()
+    read = 0
     try:
         _check_same(path, file)
         with path.open("rb", buffering=0) as source:
             buffer = memoryview(bytearray(_CHUNK))
-            while size := source.readinto(buffer):
+            # a file that is still being recorded may grow as fast as it is read: no further than
+            # its listed size
+            while read <= file.bytes and (size := source.readinto(buffer)):
                 if stop is not None and stop.is_set():
                     raise ItemError(f"{file.path}: reading was stopped")
                 digest.update(buffer[:size])
+                read += size
         _check_same(path, file)
     except OSError as error:
         raise ItemError(
             f"{file.path} cannot be read: {error.strerror}; check that it is there and that you "
             "may read it"
         ) from error
+    if read != file.bytes:
+        raise _changed(file, f"{read} bytes read")
     return digest.hexdigest()
 
 
@@ -159,11 +165,14 @@ def _check_same(path: Path, file: SourceFile) -> None:
     status = path.stat()
     found = (status.st_size, status.st_mtime_ns, status.st_ino)
     if found != (file.bytes, file.mtime_ns, file.inode):
-        raise ItemError(
-            f"{file.path} changed while its digest was taken: expected {file.bytes} bytes, written "
-            f"at {file.mtime_ns} ns, inode {file.inode}; found {found[0]}, {found[1]}, {found[2]}; "
-            "run again once nothing writes to it"
-        )
+        raise _changed(file, f"{found[0]} bytes, written at {found[1]} ns, inode {found[2]}")
+
+
+def _changed(file: SourceFile, found: str) -> ItemError:
+    return ItemError(
+        f"{file.path} changed while its digest was taken: expected {file.bytes} bytes, written at "
+        f"{file.mtime_ns} ns, inode {file.inode}; found {found}; run again once nothing writes to it"
+    )
 
 
 def _finished(
