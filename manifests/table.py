@@ -74,20 +74,25 @@ def write_arrow(path: Path, table: pa.Table) -> None:
         draft.unlink(missing_ok=True)
 
 
-def read_table(
-    path: Path, schema: TableSchema, columns: Sequence[str] | None = None, filters: Any = None
-) -> pa.Table:
+def read_table(path: Path, schema: TableSchema, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a table and check that it is one of `schema`, not newer than this version knows.
 
     Raises StoreTooNew for a newer version, DamagedArtifact for a file that is no such table,
     FileNotFoundError where there is none.
     """
     try:
-        footer = pq.read_metadata(path).metadata or {}
+        # ParquetFile and not pq.read_table, which brings in pandas for nothing.
+        with pq.ParquetFile(path) as file:
+            footer = file.metadata.metadata or {}
+            _check_footer(path, footer, schema)
+            return file.read(columns=list(columns) if columns is not None else None)
+    except FileNotFoundError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
         raise DamagedArtifact(f"{path.name} is not a readable Parquet file: {error}") from error
+
+
+def _check_footer(path: Path, footer: Mapping[bytes, bytes], schema: TableSchema) -> None:
     name = footer.get(b"hiprobe.table", b"").decode()
     version = int(footer.get(b"hiprobe.version", b"0"))
     if name != schema.name:
@@ -97,8 +102,6 @@ def read_table(
             f"{path.name}: table {name} has version {version}, this hiprobe reads up to "
             f"{schema.version}; install a newer hiprobe"
         )
-    wanted = list(columns) if columns is not None else None
-    return pq.read_table(path, columns=wanted, filters=filters, partitioning=None)
 
 
 def footer_of(path: Path) -> dict[str, str]:
@@ -116,7 +119,8 @@ def table_digest(path: Path) -> str:
     The bytes of a Parquet file hold the version of the library that wrote it; this digest does not
     change with it.
     """
-    table = pq.read_table(path, partitioning=None)
+    with pq.ParquetFile(path) as file:
+        table = file.read()
     digest = hashlib.sha256()
     for name, column in zip(table.column_names, table.columns, strict=True):
         digest.update(f"{name}:{column.type}:{len(column)};".encode())

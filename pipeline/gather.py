@@ -100,8 +100,8 @@ def foresee_videos(world: World) -> tuple[Video, ...]:
     return tuple(
         Video(
             *row[:7],
-            subset="probing" if row.video_id in probing else "",
-            annotations=tuple((start, end) for start, end, _ in row.intervals),
+            "probing" if row.video_id in probing else "",
+            tuple((start, end) for start, end, _ in row.intervals),
         )
         for row in rows
     )
@@ -118,8 +118,8 @@ def read_videos(store: Store, key: str) -> tuple[Video, ...]:
         spans[name].append((start, end))
     names = ("video_id", "path", "bytes", "digest", "split", "label", "class", "subset")
     rows = read_table(artifact.file("videos.parquet"), VIDEOS, columns=names).to_pydict()
-    columns = (rows[name] for name in names)
-    return tuple(Video(*row, tuple(spans.get(row[0], ()))) for row in zip(*columns, strict=True))
+    annotations = (tuple(spans.get(name, ())) for name in rows["video_id"])
+    return tuple(map(Video, *(rows[name] for name in names), annotations))
 
 
 def find_backbone(config: Config, store: Store) -> tuple[str, str]:

@@ -77,15 +77,17 @@ def read_failures(results: Path, stages: list[str]) -> dict[str, dict[str, Failu
         if previous is None or not previous.failed:
             continue
         try:
-            table = read_table(previous.path, STAGE_MANIFEST, filters=[("status", "=", "failed")])
+            rows = read_table(previous.path, STAGE_MANIFEST).to_pylist()
         except DamagedArtifact:
             continue
         found[stage] = {
             row["key"]: Failure(
                 row["video_id"], row["key"], row["error_class"], row["message"], row["attempts"]
             )
-            for row in table.to_pylist()
-            if row["error_class"] in REMEMBERED and row["video_id"] != DATASET
+            for row in rows
+            if row["status"] == "failed"
+            and row["error_class"] in REMEMBERED
+            and row["video_id"] != DATASET
         }
     return found
 

@@ -115,10 +115,10 @@ def test_columns_that_are_missing_unknown_or_null_are_refused_by_name() -> None:
         make_table(SMALL, {**ROWS, "id": ["a", None, "c", "d"]})
 
 
-def test_some_columns_and_some_rows_can_be_read(tmp_path: Path) -> None:
+def test_some_columns_can_be_read(tmp_path: Path) -> None:
     write_table(tmp_path / "t", SMALL, ROWS)
-    found = read_table(tmp_path / "t", SMALL, columns=["count"], filters=[("id", "==", "d")])
-    assert found.to_pydict() == {"count": [4]}
+    found = read_table(tmp_path / "t", SMALL, columns=["count"])
+    assert found.to_pydict() == {"count": ROWS["count"]}
 
 
 def test_a_newer_version_is_refused_by_name_and_an_older_one_is_read(tmp_path: Path) -> None:

@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `hiprobe`."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,105 @@
+"""The configuration: typed, checked before anything runs, unknown names refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from cache.errors import ConfigError
+from pipeline.config import SECTIONS, load_config, make_config
+from pipeline.initial import folder_config
+from pipeline.toml import render, to_toml
+
+
+def load(folder: Path, text: str, *overrides: str):  # type: ignore[no-untyped-def]
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path, overrides)
+
+
+def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
+    config = load(tmp_path, "")
+    assert config.run.name == "mine"
+    assert config.sections["localize"].kappa == 0.2
+    assert config.results == tmp_path / "runs" / "mine"
+    assert config.store == tmp_path / "hiprobe-store"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[localise]\nkappa = 1.0", "unknown section [localise]; did you mean localize?"),
+        ("[localize]\nkapa = 1.0", "unknown field localize.kapa; did you mean kappa?"),
+        ("[localize]\nkappa = '1'", "localize.kappa = '1': expected a number"),
+        ("[sample]\nkeyframes = 8.5", "sample.keyframes = 8.5: expected a whole number"),
+        ("[sample]\nkeyframes = true", "expected a whole number"),
+        ("[sample]\nkeyframes = 0", "sample.keyframes = 0"),
+        ("[sample]\nrule = 'middle'", "must be one of 'midpoints', 'endpoints'"),
+        ("[data]\nprobing_share = 2.0", "must be between 0 and 1"),
+        ("[data]\nprobing_videos = [1]", "expected text in quotes"),
+        ("[fit]\nstandardise = 1", "expected true or false"),
+        ("sample = 3", "[sample] must be a section"),
+        ("[sample\n", "is not valid TOML"),
+        ("[run]\nname = 'a/b'", "must be a plain folder name"),
+    ],
+)
+def test_what_cannot_be_right_is_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert said in str(caught.value)
+    assert "mine.toml" in str(caught.value)
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "[sample]\nkeyframe = 8\nrule = 'x'\n[decoding]\n")
+    text = str(caught.value)
+    assert "sample.keyframe" in text and "sample.rule" in text and "[decoding]" in text
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="hiprobe init"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_overrides_are_typed_like_the_file(tmp_path: Path) -> None:
+    config = load(tmp_path, "", "localize.kappa=1", "forward.prompt=Is it odd?", "run.workers=3")
+    assert config.sections["localize"].kappa == 1.0
+    assert config.sections["forward"].prompt == "Is it odd?"
+    assert config.run.workers == 3
+    with pytest.raises(ConfigError, match=r"section\.field=value"):
+        load(tmp_path, "", "kappa=1")
+    with pytest.raises(ConfigError, match="did you mean kappa"):
+        load(tmp_path, "", "localize.kapa=1")
+
+
+def test_what_is_written_reads_back_as_the_same_configuration(tmp_path: Path) -> None:
+    awkward = 'a "quoted" \\ text\nof two lines, \x7f, é'
+    config = make_config(
+        {"forward": {"prompt": awkward}, "evaluate": {"tiou": [0.25]}, "run": {"name": "x"}},
+        folder=tmp_path,
+    )
+    path = tmp_path / "again.toml"
+    path.write_text(to_toml(config, identity="f" * 64), encoding="utf-8")
+    again = load_config(path)
+    backbone = dataclasses.replace(config.sections["backbone"], identity="f" * 64)
+    assert again.sections == {**config.sections, "backbone": backbone}
+
+
+def test_init_writes_every_field_with_its_line_of_documentation(tmp_path: Path) -> None:
+    text = folder_config("my videos", "labels.csv", "model", "", "shop")
+    config = load(tmp_path, text)
+    assert config.path("data", "videos") == tmp_path / "my videos"
+    assert config.run.name == "shop"
+    for section, settings in SECTIONS.items():
+        for field in dataclasses.fields(settings):
+            assert f"\n{field.name} = " in text, (section, field.name)
+    assert "# recipe: " in text and "# knob: " in text
+
+
+def test_the_defaults_are_the_defaults(tmp_path: Path) -> None:
+    config = load(tmp_path, render({}, head="nothing set"))
+    expected = make_config({"run": {"name": "mine"}}, folder=tmp_path)
+    assert config.sections == expected.sections

@@ -1,0 +1,159 @@
+"""Every field of the configuration, and the stages that it makes stale."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+
+from cache.fields import notes
+from pipeline.config import SECTIONS
+from pipeline.graph import NODES
+from pipeline.plan import plan_all
+from tests.pipeline import worlds
+
+EVERYTHING = tuple(NODES)
+
+
+def after(*stages: str) -> tuple[str, ...]:
+    """These stages and everything that reads from them, directly or not."""
+    stale = set(stages)
+    for node in NODES.values():
+        if any(edge.stage in stale for edge in node.edges):
+            stale.add(node.name)
+    return tuple(name for name in NODES if name in stale)
+
+
+NOTHING: tuple[str, ...] = ()
+PROBING = ("index", *after("moments"))
+
+# field -> (another value, the stages that it makes stale)
+SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "run.name": ("other", ("report",)),
+    "run.store": ("elsewhere", NOTHING),
+    "run.runs": ("elsewhere", NOTHING),
+    "run.videos": ("needed", ("report",)),
+    "run.scorer": ("runs/other/scorer", NOTHING),  # by itself: its content is what counts
+    "run.workers": (7, NOTHING),
+    "run.scheduler": ("tcp://host:1", NOTHING),
+    "run.threads": (5, NOTHING),
+    "run.failure_budget": (3, NOTHING),
+    "data.kind": ("ucf-crime", ("index", "report")),
+    "data.videos": ("moved", NOTHING),
+    "data.labels": ("moved.csv", NOTHING),
+    "data.unlisted": ("score", ("index", "report")),
+    "data.probing_share": (0.5, ("index", "report")),  # probing_count is given: it decides
+    "data.probing_count": (6, PROBING),
+    "data.probing_videos": (["train/n1", "train/n2", "train/n3", "train/a1", "train/a2"], PROBING),
+    "data.probing_seed": (5, PROBING),
+    "data.probing_labels": ("frame", PROBING),
+    "backbone.model": ("elsewhere/model", ("report",)),
+    "backbone.revision": ("v2", NOTHING),
+    "backbone.identity": ("0" * 64, NOTHING),
+    "backbone.dtype": ("bfloat16", after("forward")),
+    "backbone.attention": ("eager", after("forward")),
+    "backbone.device": ("cuda:1", NOTHING),
+    "decode.mode": ("packets", after("decode")),
+    "decode.damaged_share": (0.5, after("decode")),
+    "decode.thumbnails": (3, NOTHING),
+    "decode.thumbnail_height": (40, NOTHING),
+    "sample.segment_frames": (48, after("sample")),
+    "sample.keyframes": (16, after("sample")),
+    "sample.rule": ("endpoints", after("sample")),
+    "sample.pixels": ("webp", after("sample")),
+    "forward.prompt": ("Is it abnormal?", after("forward")),
+    "forward.system": ("Be brief.", after("forward")),
+    "forward.store_dtype": ("float32", after("forward")),
+    "forward.batch": (1, NOTHING),
+    "statistics.bins": (32, after("statistics")),
+    "statistics.eps": (1e-5, after("statistics")),
+    "statistics.silhouette_samples": (100, after("statistics")),
+    "statistics.seed": (1, after("statistics")),
+    "statistics.workers": (1, NOTHING),
+    "select.method": ("last", after("select")),
+    "fit.scorer": ("logistic", NOTHING),  # the only one there is
+    "fit.c": (0.1, after("fit")),
+    "fit.standardise": (False, after("fit")),
+    "fit.balance": ("none", after("fit")),
+    "fit.max_iter": (10, after("fit")),
+    "fit.seed": (1, after("fit")),
+    "localize.sigma": (1.5, after("localize")),
+    "localize.sigma_unit": ("seconds", after("localize")),
+    "localize.mode": ("nearest", after("localize")),
+    "localize.kappa": (0.3, after("localize")),
+    "localize.threshold": ("fixed:0.5", after("localize")),
+    "explain.prompt": ("What is this?", after("explain")),
+    "explain.keyframes": (4, after("explain")),
+    "explain.max_new_tokens": (8, after("explain")),
+    "explain.which": ("both", after("explain")),
+    "explain.limit": (1, after("explain")),
+    "explain.seed": (1, after("explain")),
+    "evaluate.bootstrap": (10, after("evaluate")),
+    "evaluate.seed": (1, after("evaluate")),
+    "evaluate.tiou": ([0.5], after("evaluate")),
+    "report.note": ("Untrained.", ("report",)),
+    "report.videos": (3, ("report",)),
+    "report.thumbnails": (2, ("report",)),
+}
+
+
+def test_every_field_is_in_the_table() -> None:
+    fields = {f"{s}.{name}" for s, settings in SECTIONS.items() for name in notes(settings)}
+    assert fields == set(SENSITIVITY)
+
+
+@pytest.mark.parametrize("field", SENSITIVITY)
+def test_a_field_makes_stale_what_depends_on_it_and_nothing_else(field: str) -> None:
+    section, name = field.split(".")
+    value, expected = SENSITIVITY[field]
+    settled, _ = worlds.settle(worlds.world())
+    sections = {section: {name: value}}
+    changed = worlds.world(worlds.config(**sections), committed=settled.committed)
+    assert tuple(worlds.work(plan_all(changed))) == expected
+
+
+def test_a_recipe_field_changes_a_key_and_a_knob_never_does() -> None:
+    for field, (_, stale) in SENSITIVITY.items():
+        section, name = field.split(".")
+        kind = notes(SECTIONS[section])[name].kind
+        if kind == "knob":
+            assert set(stale) <= {"report"}, field
+        elif field != "fit.scorer":
+            assert stale, field
+
+
+def test_the_version_of_a_stage_makes_it_and_what_follows_stale() -> None:
+    settled, _ = worlds.settle(worlds.world())
+    for stage in NODES:
+        versions = {**settled.versions, stage: 2}
+        changed = dataclasses.replace(settled, versions=versions)
+        stale = set(worlds.work(plan_all(changed)))
+        expected = set(after(stage)) - ({"report"} if stage == "index" else set())
+        # The version of forward and sample is part of what a scorer's features are.
+        assert stale == expected, stage
+
+
+def test_the_scorer_of_another_run_replaces_the_fitting_stages() -> None:
+    from pathlib import Path
+
+    from pipeline.world import OutsideScorer
+
+    settled, _ = worlds.settle(worlds.world())
+    scorer = OutsideScorer(Path("scorer"), worlds.sha("scorer"), {})
+    plans = plan_all(dataclasses.replace(settled, scorer=scorer))
+    off = [name for name, plan in plans.items() if plan.off]
+    assert off == ["moments", "statistics", "select", "fit"]
+    assert set(worlds.work(plans)) == {"score", "localize", "explain", "evaluate", "report"}
+
+
+def test_no_key_holds_a_path() -> None:
+    settled, plans = worlds.settle(worlds.world())
+    from pipeline.inputs import Inputs
+
+    for name, plan in plans.items():
+        inputs = Inputs(NODES[name], settled, plans)
+        for item in plan.keys:
+            video = next((v for v in settled.videos or () if v.video_id == item), None)
+            assert not re.search(r"nowhere|\.mp4|/v/", inputs.text(item, video) or "")
