@@ -1,0 +1,106 @@
+"""What a report is made of: the inputs of the job, read once and checked for what a page needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.digest import read_json
+from cache.errors import DamagedArtifact
+from manifests.schema import CURVES, PROBING_SCORES, SELECTION, TableSchema
+from manifests.table import read_table
+from stages.contract import Job, Payload
+
+Floats = NDArray[np.float64]
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Everything about the run as a whole; None where a role is not part of the run."""
+
+    run: Mapping[str, Any]
+    """The value "run"."""
+    videos: tuple[Mapping[str, Any], ...]
+    """The value "videos", in order of the ids."""
+    metrics: Mapping[str, Any] | None
+    curves: Mapping[str, tuple[Floats, Floats]]
+    """By curve ("roc", "pr"): x and y."""
+    choice: Mapping[str, Any] | None
+    layers: Columns | None
+    """Columns of the selection."""
+    table: Mapping[str, Any] | None
+    scorer: Mapping[str, Any] | None
+    probing: tuple[Floats, Floats] | None
+    """Probing scores of the normal and of the anomalous rows."""
+    threshold: Mapping[str, Any] | None
+    """threshold.json, which is the same for every video of a run."""
+    notes: tuple[str, ...]
+    """What could not be read although it should be there."""
+
+
+def read_material(job: Job[Any]) -> Material:
+    """Read every role of the run as a whole; of the videos, only the threshold of the first."""
+    notes: list[str] = []
+    choice, metrics = job.inputs.get("choice"), job.inputs.get("metrics")
+    videos = sorted(job.values["videos"], key=lambda video: str(video["video_id"]))
+    return Material(
+        run=job.values["run"],
+        videos=tuple(videos),
+        metrics=_record(metrics, "metrics.json"),
+        curves=_curves(metrics),
+        choice=_record(choice, "choice.json"),
+        layers=columns_of(choice, "layers.parquet", SELECTION) if choice else None,
+        table=_record(job.inputs.get("table"), "statistics.json"),
+        scorer=_record(job.inputs.get("scorer"), "scorer.json"),
+        probing=_probing(job, notes),
+        threshold=_threshold(job),
+        notes=tuple(notes),
+    )
+
+
+def columns_of(payload: Payload, name: str, schema: TableSchema) -> Columns:
+    """A table of a payload as lists by column."""
+    columns: Columns = read_table(payload.file(name), schema).to_pydict()
+    return columns
+
+
+def _record(payload: Payload | None, name: str) -> Mapping[str, Any] | None:
+    if payload is None:
+        return None
+    record: Mapping[str, Any] = read_json(payload.file(name))
+    return record
+
+
+def _curves(payload: Payload | None) -> dict[str, tuple[Floats, Floats]]:
+    if payload is None:
+        return {}
+    columns = columns_of(payload, "curves.parquet", CURVES)
+    names = np.asarray(columns["curve"], dtype=object)
+    x, y = (np.asarray(columns[axis], dtype=np.float64) for axis in ("x", "y"))
+    return {name: (x[names == name], y[names == name]) for name in sorted(set(names))}
+
+
+def _probing(job: Job[Any], notes: list[str]) -> tuple[Floats, Floats] | None:
+    """Scores of the probing rows by class; None for a scorer that came without them."""
+    payload = job.inputs.get("scorer")
+    if payload is None:
+        return None
+    try:
+        path = payload.file("probing_scores.parquet")
+    except (DamagedArtifact, FileNotFoundError) as error:
+        if "choice" in job.inputs:  # an outside scorer may come without them, an own fit may not
+            notes.append(f"the probing scores could not be read: {error}")
+        return None
+    columns = read_table(path, PROBING_SCORES).to_pydict()
+    scores, labels = np.asarray(columns["score"]), np.asarray(columns["label"])
+    return scores[labels == 0], scores[labels == 1]
+
+
+def _threshold(job: Job[Any]) -> Mapping[str, Any] | None:
+    localized = job.many.get("intervals", {})
+    return _record(localized[min(localized)], "threshold.json") if localized else None
