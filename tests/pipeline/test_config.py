@@ -56,7 +56,8 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, "[sample]\nkeyframe = 8\nrule = 'x'\n[decoding]\n")
     text = str(caught.value)
-    assert "sample.keyframe" in text and "sample.rule" in text and "[decoding]" in text
+    for said in ("sample.keyframe", "sample.rule", "[decoding]"):
+        assert said in text
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
@@ -96,7 +97,8 @@ def test_init_writes_every_field_with_its_line_of_documentation(tmp_path: Path) 
     for section, settings in SECTIONS.items():
         for field in dataclasses.fields(settings):
             assert f"\n{field.name} = " in text, (section, field.name)
-    assert "# recipe: " in text and "# knob: " in text
+    for kind in ("# recipe: ", "# knob: "):
+        assert kind in text
 
 
 def test_the_defaults_are_the_defaults(tmp_path: Path) -> None:
