@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from cache.errors import ItemError
+from stages.video.extent import declared_bytes, is_mp4
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         # The prefix keeps a ':' in a name from being read as a protocol; the list keeps a playlist
         # that calls itself a video from reaching the network.
         container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
-    except (av.FFmpegError, ValueError) as error:
-        raise ItemError(_unreadable(path, error)) from error
+    except av.FFmpegError as error:
+        raise ItemError(_unreadable(path, error.strerror or "no reason given")) from error
     with container:
         yield container, _video_stream(path, container)
 
@@ -114,14 +115,13 @@ class _Row(NamedTuple):
     """What is kept of one packet."""
 
     pts: int | None
-    dts: int | None
     key: bool
     corrupt: bool
     duration: int
 
 
 def _row(packet: av.Packet[VideoStream]) -> _Row:
-    return _Row(packet.pts, packet.dts, packet.is_keyframe, packet.is_corrupt, packet.duration or 0)
+    return _Row(packet.pts, packet.is_keyframe, packet.is_corrupt, packet.duration or 0)
 
 
 def _packets(stream: VideoStream, rows: list[_Row], promised: int | None) -> Packets:
@@ -151,6 +151,7 @@ def _packets(stream: VideoStream, rows: list[_Row], promised: int | None) -> Pac
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
+        _check_extent(path)
         kinds = sorted({str(stream.type) for stream in container.streams}) or ["nothing"]
         raise ItemError(
             f"{path.name} holds no video stream, only {', '.join(kinds)}: it cannot be a video of "
@@ -167,9 +168,11 @@ def _check_index(path: Path, container: InputContainer, stream: VideoStream) -> 
     """Frames that the index lists; only the MP4 family has an index of all frames.
 
     A cut file with its index in front opens and reads as a shorter video without any error, so the
-    end of the listed data is compared with the size of the file.
+    end of the listed data is compared with the size of the file. Where there is no such index, the
+    length that the container states is.
     """
     if "mp4" not in container.format.name.split(","):
+        _check_extent(path)
         return None
     size = path.stat().st_size
     entries = [(e.pos, e.size) for e in stream.index_entries if e.size > 0 and not e.is_discard]
@@ -178,17 +181,26 @@ def _check_index(path: Path, container: InputContainer, stream: VideoStream) -> 
         end = max(position + length for position, length in entries)
         raise ItemError(
             f"{path.name} is cut short: its index lists {len(entries)} frames up to byte {end}, "
-            f"the file has {size} bytes, so {beyond} frames are missing; fetch the file again"
+            f"the file has {size} bytes, so the data of {beyond} is missing; fetch the file again"
         )
     return len(entries)
 
 
-def _unreadable(path: Path, error: Exception) -> str:
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[4:8] in (b"ftyp", b"mdat", b"moov", b"free", b"skip", b"wide"):
+def _check_extent(path: Path) -> None:
+    """Refuse a file that ends before the end that it states itself."""
+    end, size = declared_bytes(path), path.stat().st_size
+    if end is not None and end > size:
+        raise ItemError(
+            f"{path.name} is cut short: by its own account it ends at byte {end}, the file has "
+            f"{size} bytes; fetch the file again"
+        )
+
+
+def _unreadable(path: Path, reason: str) -> str:
+    _check_extent(path)
+    if is_mp4(path):
         return (
             f"{path.name} is an MP4 file without a readable index (moov): it was cut short, or is "
-            f"still being written; fetch the file again ({error})"
+            f"still being written; fetch the file again ({reason})"
         )
-    return f"{path.name} is not a video that can be read: {error}"
+    return f"{path.name} is not a video that can be read: {reason}"
