@@ -425,7 +425,7 @@ def test_the_probing_scores_are_marked_as_those_of_the_fit(page: Page) -> None:
 def test_a_failure_is_a_row(page: Page) -> None:
     assert "1 item failed." in page.text
     assert "d/broken decode ItemError cut short" in page.text
-    assert "1 more has no scores (see Failures): d/broken." in page.text
+    assert "Videos without scores (1) d/broken" in page.text
 
 
 def test_without_failures_there_is_no_section_of_them(run: Run) -> None:
