@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from cache.errors import ItemError
 from manifests.datasets.contract import SourceFile
@@ -21,8 +22,8 @@ _SETTLED_NS = 2_000_000_000
 _CHUNK = 1 << 20
 _SAVE_SECONDS = 30.0
 
-Entry = tuple[str, int, int, int, str]
-"""path, bytes, mtime_ns, inode, sha256"""
+Entry = list[Any]
+"""path, bytes, mtime_ns, inode, sha256: a list, as JSON gives it, for loading is what must be fast"""
 
 
 class DigestMemory:
@@ -54,9 +55,10 @@ class DigestMemory:
     def known(self, file: SourceFile) -> str | None:
         """The digest of a file that has not changed since it was remembered, or None."""
         entry = self._entries.get(file.path)
-        if entry is None or entry[1:4] != (file.bytes, file.mtime_ns, file.inode):
+        if entry is None or entry[1:4] != [file.bytes, file.mtime_ns, file.inode]:
             return None
-        return entry[4]
+        digest: str = entry[4]
+        return digest
 
     def remember(self, file: SourceFile, digest: str, now_ns: int) -> bool:
         """Remember a digest; `now_ns` is a time before the file was read. Returns whether it did.
@@ -68,7 +70,7 @@ class DigestMemory:
         """
         if now_ns - file.mtime_ns < _SETTLED_NS:
             return False
-        self._entries[file.path] = (file.path, file.bytes, file.mtime_ns, file.inode, digest)
+        self._entries[file.path] = [file.path, file.bytes, file.mtime_ns, file.inode, digest]
         self._changed = True
         return True
 
@@ -204,5 +206,5 @@ def _parse(data: bytes) -> list[Entry]:
     if hashlib.sha256(body).hexdigest() != head.get("sha256"):
         raise ValueError("its checksum is wrong")
     # One parse of one array is several times faster than one parse per line.
-    rows = json.loads(b"[" + body.rstrip(b"\n").replace(b"\n", b",") + b"]")
-    return [(path, size, mtime, inode, digest) for path, size, mtime, inode, digest in rows]
+    rows: list[Entry] = json.loads(b"[" + body.rstrip(b"\n").replace(b"\n", b",") + b"]")
+    return rows

@@ -162,6 +162,20 @@ def test_a_folder_that_two_links_reach_is_read_once(tmp_path: Path) -> None:
     assert warnings == ("'two/part' leads to the folder 'one', which is read already: left out",)
 
 
+def test_real_folders_are_all_read_where_the_file_system_gives_no_inode_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.mp4", "x/b.mp4", "y/c.mp4")
+    real = Path.stat
+
+    def without_inode(path: Path, **options: bool) -> os.stat_result:
+        mode, _, *rest = real(path, **options)
+        return os.stat_result([mode, 0, *rest])
+
+    monkeypatch.setattr(Path, "stat", without_inode)
+    assert ids(tmp_path) == ["a", "x/b", "y/c"]
+
+
 def test_links_that_lead_nowhere_are_left_out_with_a_warning(tmp_path: Path) -> None:
     put(tmp_path, "a.mp4")
     (tmp_path / "gone.mp4").symlink_to("no-such.mp4")

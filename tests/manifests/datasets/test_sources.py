@@ -157,7 +157,9 @@ def test_a_save_that_fails_keeps_the_old_memory(
     monkeypatch.setattr(sources.os, "replace", fail)
     with pytest.raises(OSError, match="No space"):
         memory.save()
-    assert DigestMemory(tmp_path / "digests").known(FILE) == SHA
+    kept = DigestMemory(tmp_path / "digests")
+    assert kept.known(FILE) == SHA
+    assert kept.known(replace(FILE, path="b.mp4")) is None
     assert [path.name for path in tmp_path.iterdir()] == ["digests"]
 
 
@@ -232,6 +234,14 @@ def test_files_that_cannot_be_read_do_not_stop_the_others(tmp_path: Path) -> Non
     assert list(failures) == ["b", "c"]
     assert failures["b"].startswith("b.mp4 cannot be read: No such file or directory; check")
     assert failures["c"].startswith("c.mp4 changed while its digest was taken: expected 1 bytes")
+
+
+def test_a_file_that_changed_since_it_was_listed_is_not_even_opened(tmp_path: Path) -> None:
+    (file,) = put(tmp_path, a=b"a")
+    (tmp_path / "a.mp4").unlink()
+    os.mkfifo(tmp_path / "a.mp4")  # opening it would wait for ever
+    with pytest.raises(ItemError, match="changed"):
+        digest_file(tmp_path, file)
 
 
 def test_a_file_that_may_not_be_read_is_named(
