@@ -140,8 +140,9 @@ def _draw_weights(model: Any, seed: int) -> None:
 def _distribution(name: str, shape: tuple[int, ...]) -> tuple[np.float32, np.float32]:
     """Mean and standard deviation of one parameter's entries.
 
-    Matrices keep the variance of what passes through. Query, key and projector are stronger, so
-    that attention prefers some keyframes over others and the last position differs between clips.
+    Matrices keep the variance of what passes through. The decoder's queries and keys and what
+    brings pictures in are stronger, so that attention prefers some keyframes over others and the
+    last position differs between clips.
     No parameter stays constant: a zero would make tests of equality empty.
     """
     leaf = name.rsplit(".", 1)[-1]
@@ -154,8 +155,9 @@ def _distribution(name: str, shape: tuple[int, ...]) -> tuple[np.float32, np.flo
         return np.float32(0.0), np.float32(0.3)
     if "embed_tokens" in name:
         return np.float32(0.0), np.float32(1.0)
-    strong = ("q_proj", "k_proj", "multi_modal_projector", "patch_embeddings")
-    gain = 2.0 if any(part in name for part in strong) else 1.0
+    strong = ("multi_modal_projector", "patch_embeddings")
+    attends = "language_model" in name and ("q_proj" in name or "k_proj" in name)
+    gain = 2.0 if attends or any(part in name for part in strong) else 1.0
     return np.float32(0.0), np.float32(gain / math.sqrt(math.prod(shape[1:])))
 
 
