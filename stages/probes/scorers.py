@@ -175,8 +175,8 @@ def _standard(rows: Rows) -> tuple[Floats, Floats]:
     """Mean and population standard deviation per dimension, 1 for a dimension that is constant."""
     mean = rows.mean(axis=0, dtype=np.float64)
     scale = rows.std(axis=0, dtype=np.float64)
-    # The rounding of a mean can leave a constant dimension with a tiny spread: ask the values.
-    scale[(rows.min(axis=0) == rows.max(axis=0)) | (scale == 0)] = 1.0
+    # Equal float32 values add up exactly in float64, so a constant dimension has exactly 0 here.
+    scale[scale == 0] = 1.0
     return mean, scale
 
 

@@ -35,8 +35,7 @@ def make_video(folder, n, seed, length=24, **rule):
     folder.mkdir(parents=True)
     starts = np.arange(0, n, length)
     ends = np.minimum(starts + length, n)
-    score = np.random.default_rng(seed).random(len(starts))
-    smoothed = 0.5 * score + 0.3
+    score, smoothed = np.random.default_rng(seed).random((2, len(starts)))
     spans = {
         "start_frame": starts,
         "end_frame": ends,

@@ -21,7 +21,7 @@ def make_video(name, n, intervals, seed, class_name="Abuse", detected=()):
     ends = np.minimum(starts + 24, n)
     generator = np.random.default_rng(seed)
     score = np.round(generator.random(len(starts)), 1)
-    columns = {"score": score, "smoothed": np.round(0.9 * score, 2)}
+    columns = {"score": score, "smoothed": np.round(generator.random(len(starts)), 1)}
     entry = {"label": int(bool(intervals)), "class": class_name, "intervals": intervals}
     spans = Spans(starts, ends, starts / 30, ends / 30)
     truth = read_truth(name, entry, n)

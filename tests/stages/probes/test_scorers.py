@@ -65,10 +65,12 @@ def test_without_standardisation_the_rows_are_fitted_as_they_are():
 
 def test_a_constant_dimension_has_scale_1_and_no_weight():
     rows, labels = samples()
-    rows[:, 3] = 0.1
-    scorer, _ = LogisticScorer.fit(rows, labels, options())
-    assert scorer.scale[3] == 1.0
-    assert scorer.weight[3] == pytest.approx(0.0, abs=1e-9)
+    for value in (0.1, -3e4, 1e-30, 0.0):
+        rows[:, 3] = value
+        scorer, _ = LogisticScorer.fit(rows, labels, options())
+        assert scorer.scale[3] == 1.0
+        assert scorer.mean[3] == rows[0, 3]
+        assert scorer.weight[3] == 0.0
 
 
 def test_resampling_makes_the_classes_equally_frequent():
