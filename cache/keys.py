@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+ABSENT = "(absent)"
 SCHEMA = 1
 """Version of the key's own layout; a change here makes every key another one."""
 
@@ -51,14 +52,15 @@ class Keymaker:
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Where two JSON values differ: (dotted path, old, new), None for what is absent."""
+    """Where two JSON values differ: (dotted path, old, new), ABSENT for what one side lacks."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         found: list[tuple[str, Any, Any]] = []
         for name in sorted({*old, *new}):
             inner = f"{path}.{name}" if path else str(name)
-            found += differences(old.get(name), new.get(name), inner)
+            found += differences(old.get(name, ABSENT), new.get(name, ABSENT), inner)
         return found
-    return [] if old == new and type(old) is type(new) else [(path, old, new)]
+    # Compared as text, because 1, 1.0 and True are equal and give other keys.
+    return [] if canonical(old) == canonical(new) else [(path, old, new)]
 
 
 def _check(value: Any, path: str) -> None:

@@ -53,7 +53,7 @@ VIDEOS = TableSchema(
         VIDEO_ID,
         Column("path", "string", "path relative to the data set root"),
         Column("bytes", "int64", "size of the file"),
-        Column("digest", "string", "sha256 of the file"),
+        Column("digest", "string", "sha256 of the file; empty where it could not be read"),
         Column("split", "string", "train, test, or empty where none was given"),
         Column("label", "int32", "0 normal, 1 anomalous", nullable=True),
         Column("class", "string", "name of the class, empty where none was given"),

@@ -94,7 +94,10 @@ def read_table(path: Path, schema: TableSchema, columns: Sequence[str] | None = 
 
 def _check_footer(path: Path, footer: Mapping[bytes, bytes], schema: TableSchema) -> None:
     name = footer.get(b"hiprobe.table", b"").decode()
-    version = int(footer.get(b"hiprobe.version", b"0"))
+    said = footer.get(b"hiprobe.version", b"0").decode()
+    if not said.isdigit():
+        raise DamagedArtifact(f"{path.name}: its footer gives {said!r} as the table's version")
+    version = int(said)
     if name != schema.name:
         raise DamagedArtifact(f"{path.name} holds the table {name!r}, expected {schema.name!r}")
     if version > schema.version:

@@ -43,8 +43,9 @@ class Choices:
     limit: int = 0
     retry_failed: bool = False
     rehash: bool = False
-    digest_all: bool = False
-    """Digest every source file that is not known, however large."""
+    for_run: bool = False
+    """Work will follow: digest every source file that is not known, however large, and download
+    a backbone that is named by its hub id."""
 
 
 def gather(
@@ -58,11 +59,12 @@ def gather(
     settings = config.sections["data"]
     read = reader_of(settings.kind)
     listing = read(root, config.path("data", "labels"), settings.unlisted)
-    identity, problem = find_backbone(config, store)
+    identity, problem = find_backbone(config, store, download=choices.for_run)
     world = World(
         config=config,
         versions={node.name: _version(node.module) for node in GRAPH},
         data=root,
+        warnings=listing.warnings,
         committed=load_catalog(store, NODES),
         failures=read_failures(config.results, [node.name for node in GRAPH]),
         backbone=identity,
@@ -122,26 +124,27 @@ def read_videos(store: Store, key: str) -> tuple[Video, ...]:
     return tuple(map(Video, *(rows[name] for name in names), annotations))
 
 
-def find_backbone(config: Config, store: Store) -> tuple[str, str]:
+def find_backbone(config: Config, store: Store, *, download: bool) -> tuple[str, str]:
     """The identity of the backbone, or an empty text and why there is none.
 
     Weight files are digested once and remembered in the store. Where the model is not on this
     machine, backbone.identity says which one is meant.
     """
-    from stages.backbones.identity import identify
+    from stages.backbones.identity import identify, resolve
 
     settings = config.sections["backbone"]
     if not settings.model:
         return settings.identity, "no backbone is given: set backbone.model"
+    model = model_path(config)
+    if download and not settings.identity:
+        resolve(model, settings.revision, download=True)
     memory_path = store.root / "catalog" / "backbones.json"
     remembered: dict[str, str] = {}
     if memory_path.exists():
         remembered = read_json(memory_path)
     before = dict(remembered)
     try:
-        found = identify(
-            model_path(config), settings.revision, settings.dtype, settings.attention, remembered
-        )
+        found = identify(model, settings.revision, settings.dtype, settings.attention, remembered)
     except ConfigError:
         if settings.identity:
             return settings.identity, ""
@@ -187,7 +190,7 @@ def _digest(
         memory = DigestMemory(memory_path)
     unknown = [file for file in listing.files if memory.known(file) is None]
     size = sum(file.bytes for file in unknown)
-    if unknown and size > SMALL and not choices.digest_all:
+    if unknown and size > SMALL and not choices.for_run:
         return dataclasses.replace(world, to_digest=(len(unknown), size))
     threads = world.config.run.threads
     digests, unreadable = digest_files(world.data, listing.files, memory, threads, progress)

@@ -126,9 +126,10 @@ class _Pass:
         self._events = Events(config.results / "events.jsonl")
 
     def go(self) -> None:
-        choices = dataclasses.replace(self._options.choices, digest_all=True)
+        choices = dataclasses.replace(self._options.choices, for_run=True)
         world = gather(self._config, self._store, choices, _DigestLine(self._progress))
         check_features(world)
+        self._summary.notes = list(world.warnings)
         self._events.add("run", until=self._options.until, only=self._options.only)
         plans = self._summary.plans
         plans.clear()
@@ -139,6 +140,8 @@ class _Pass:
                 world = self._make(plan, world)
             elif self._wanted(node.name) and plan.digests:
                 write_manifest(self._config.results, plan, world, self._store, {})
+            if node.name == "index" and plans["index"].failed:
+                raise RunStopped(next(iter(plans["index"].failed.values())).message)
         self._check_only(plans)
         write_outputs(self._config, world, plans, self._store)
 

@@ -35,6 +35,10 @@ class Folder:
 
     path: Path
 
+    def holds(self, name: str) -> bool:
+        """Whether it has this file."""
+        return (self.path / name).exists()
+
     def file(self, name: str) -> Path:
         """The path of a file of it."""
         return self.path / name

@@ -116,7 +116,8 @@ def plan_text(value: Mapping[str, Any]) -> str:
 
 def status_value(world: World) -> dict[str, Any]:
     """What `hiprobe status` says, as a JSON value."""
-    stages, warnings, failures = [], [], []
+    stages, failures = [], []
+    warnings = list(world.warnings)
     plans = plan_all(world)
     for name, plan in plans.items():
         previous = read_previous(world.config.results, name)

@@ -64,6 +64,8 @@ class World:
     """The JSON value that the index stage starts from; None while source digests are unknown."""
     to_digest: tuple[int, int] = (0, 0)
     """Source files whose digest is not known yet: how many, and their bytes."""
+    warnings: tuple[str, ...] = ()
+    """What the data set reader wants a person to know."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Message by video id, for source files that could not be read."""
     videos: tuple[Video, ...] | None = None

@@ -24,6 +24,10 @@ S = TypeVar("S")
 class Payload(Protocol):
     """A committed artifact as a stage sees it: files by name."""
 
+    def holds(self, name: str) -> bool:
+        """Whether the artifact has this file or folder, whatever became of it on disk."""
+        ...
+
     def file(self, name: str) -> Path:
         """The path of a file or folder of the payload; raises DamagedArtifact if it is not whole."""
         ...

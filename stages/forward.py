@@ -178,7 +178,7 @@ def _pictures(job: Job[Settings], wanted: list[int]) -> Iterator[tuple[int, NDAr
     from stages.video import frames, pixels
 
     plan = job.inputs["plan"]
-    if plan.file("keyframes.parquet").with_name("pixels.parquet").exists():
+    if plan.holds("pixels.parquet"):
         return pixels.read_pixels(plan.file("pixels.parquet"), wanted)
     if job.source is None:
         raise ItemError(

@@ -39,6 +39,9 @@ class Folder:
 
     path: Path
 
+    def holds(self, name: str) -> bool:
+        return (self.path / name).exists()
+
     def file(self, name: str) -> Path:
         if not (self.path / name).exists():
             raise DamagedArtifact(name)
