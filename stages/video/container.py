@@ -165,25 +165,26 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
 
 
 def _check_index(path: Path, container: InputContainer, stream: VideoStream) -> int | None:
-    """Frames that the index lists; only the MP4 family has an index of all frames.
+    """Frames that the index lists, or None; only the MP4 family has an index of all frames.
 
     A cut file with its index in front opens and reads as a shorter video without any error, so the
-    end of the listed data is compared with the size of the file. Where there is no such index, the
-    length that the container states is.
+    end of the listed data, and of the whole by its own account, is compared with the file's size.
     """
-    if "mp4" not in container.format.name.split(","):
-        _check_extent(path)
-        return None
-    size = path.stat().st_size
-    entries = [(e.pos, e.size) for e in stream.index_entries if e.size > 0 and not e.is_discard]
-    beyond = sum(1 for position, length in entries if position + length > size)
-    if beyond:
-        end = max(position + length for position, length in entries)
-        raise ItemError(
-            f"{path.name} is cut short: its index lists {len(entries)} frames up to byte {end}, "
-            f"the file has {size} bytes, so the data of {beyond} is missing; fetch the file again"
-        )
-    return len(entries)
+    promised = None
+    if "mp4" in container.format.name.split(","):
+        size = path.stat().st_size
+        entries = [(e.pos, e.size) for e in stream.index_entries if e.size > 0 and not e.is_discard]
+        beyond = sum(1 for position, length in entries if position + length > size)
+        if beyond:
+            end = max(position + length for position, length in entries)
+            raise ItemError(
+                f"{path.name} is cut short: its index lists {len(entries)} frames up to byte {end},"
+                f" the file has {size} bytes, so the data of {beyond} is missing; fetch the file "
+                "again"
+            )
+        promised = len(entries)
+    _check_extent(path)
+    return promised
 
 
 def _check_extent(path: Path) -> None:

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
-_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"moof", b"pnot")
+_BOXES = (
+    b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"moof", b"pnot", b"sidx",
+    b"mfra", b"meta", b"udta", b"uuid",
+)  # fmt: skip
 
 
 def declared_bytes(path: Path) -> int | None:
     """The byte at which the file must end by its own account, or None where it does not say.
 
     Understands ISO base media (MP4, MOV), RIFF (AVI) and EBML (Matroska, WebM). Containers for
-    streaming (MPEG-TS, raw video, Matroska of unknown length) do not say.
+    streaming (MPEG-TS, raw video, Matroska of unknown length) do not say, and a fragmented MP4 that
+    is cut exactly between two fragments looks whole.
     """
     with path.open("rb") as file:
         head = file.read(12)
@@ -39,11 +43,16 @@ def is_mp4(path: Path) -> bool:
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """Walk the boxes of the top level: 32 bits of length, four letters, perhaps 64 bits more."""
+    """Walk the boxes of the top level: 32 bits of length, four letters, perhaps 64 bits more.
+
+    Bytes that are no known box end the walk: some writers leave a tail of their own.
+    """
     position = 0
     while position < size:
         file.seek(position)
         header = file.read(16)
+        if header[4:8] not in _BOXES:
+            return position
         length = int.from_bytes(header[:4], "big")
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
