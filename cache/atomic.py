@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -18,7 +19,12 @@ def sync_file(path: Path) -> None:
 
 def sync_folder(path: Path) -> None:
     """Force a folder's entries to the disk, so that a rename in it survives a power cut."""
-    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        # Some network file systems do not know fsync of a folder; nothing stronger is to be had.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def sync_tree(root: Path) -> None:
@@ -58,6 +64,20 @@ def replace_bytes(path: Path, content: bytes) -> None:
 def replace_json(path: Path, value: Any) -> None:
     """The same for a value as canonical JSON."""
     replace_bytes(path, (canonical(value) + "\n").encode("ascii"))
+
+
+def clock_of(folder: Path) -> float:
+    """The time by the file system's own clock, read off a file that is made for it.
+
+    Compared with other time stamps of the same file system it gives true ages on a host whose
+    clock is off.
+    """
+    probe = folder / f".clock.{uuid.uuid4().hex[:12]}"
+    probe.touch()
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _sync(path: Path, flags: int) -> None:

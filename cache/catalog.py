@@ -2,16 +2,16 @@
 
 Opening 100,000 records takes seconds; listing their folders and reading one table takes a fraction
 of one. The listing is the truth: a listed key with no folder is dropped, a folder that is not
-listed has its record read. The table can be deleted at any time.
+listed has its record read. A row counts for the one folder (by its inode) that it was read from:
+a key that was set aside and made again may hold other bytes. The table can be deleted at any time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import threading
-from collections.abc import Iterable, Mapping
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,11 +31,14 @@ class StageCatalog:
     """(rows, bytes) by key."""
     damaged: dict[str, str] = field(default_factory=dict)
     """Message by key, for folders whose record cannot be read."""
+    inodes: dict[str, int] = field(default_factory=dict)
+    """Inode of the folder by key, for rows that were loaded."""
 
     def add(self, key: str, digest: str, rows: int, size: int) -> None:
         """Take note of one artifact."""
         self.digests[key] = digest
         self.sizes[key] = (rows, size)
+        self.inodes.pop(key, None)
 
 
 def load_catalog(store: Store, stages: Iterable[str]) -> dict[str, StageCatalog]:
@@ -44,36 +47,48 @@ def load_catalog(store: Store, stages: Iterable[str]) -> dict[str, StageCatalog]
 
 
 def _load_stage(store: Store, stage: str) -> StageCatalog:
-    present = store.keys(stage)
-    remembered = _read(_path(store, stage)) if present else {}
+    present = store.inodes(stage)
+    remembered = _read(_path(store, stage))
     catalog = StageCatalog()
     unknown = 0
-    for key in present:
+    for key, inode in present.items():
         row = remembered.get(key)
-        if row is None:
+        if row is None or row[3] != inode:
             unknown += 1
             _look_up(store, stage, key, catalog)
         else:
             catalog.digests[key] = row[0]
             catalog.sizes[key] = (row[1], row[2])
-    if unknown > WORTH_WRITING or len(remembered) - len(catalog.digests) > WORTH_WRITING:
+        catalog.inodes[key] = inode
+    # A row that does not hold is forgotten at once: a file system may give its inode again, and to
+    # the same key.
+    forget = any(present.get(key) != row[3] for key, row in remembered.items())
+    if unknown > WORTH_WRITING or forget:
         save_catalog(store, {stage: catalog})
     return catalog
 
 
 def save_catalog(store: Store, catalog: Mapping[str, StageCatalog]) -> None:
-    """Write the tables; a store that cannot be written is left as it is."""
+    """Write the tables; where that fails (no permission, no space) the old ones stay."""
     for stage, entries in catalog.items():
         path = _path(store, stage)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-        with contextlib.suppress(PermissionError, FileNotFoundError):
-            lines = (
-                f"{key} {digest} {entries.sizes[key][0]} {entries.sizes[key][1]}\n"
-                for key, digest in entries.digests.items()
-            )
-            body = "".join(lines)
-            draft.write_text(f"{_checksum(body)}\n{body}", encoding="ascii")
-            draft.replace(path)
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+        # Nothing depends on the table being there, and its checksum tells a half-written one.
+        with contextlib.suppress(OSError):
+            body = "".join(_lines(store, stage, entries))
+            try:
+                draft.write_text(f"{_checksum(body)}\n{body}", encoding="ascii")
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
+
+
+def _lines(store: Store, stage: str, entries: StageCatalog) -> Iterator[str]:
+    inodes = {**store.inodes(stage), **entries.inodes}
+    for key, digest in entries.digests.items():
+        if key in inodes:
+            rows, size = entries.sizes[key]
+            yield f"{key} {digest} {rows} {size} {inodes[key]}\n"
 
 
 def _look_up(store: Store, stage: str, key: str, catalog: StageCatalog) -> None:
@@ -89,7 +104,7 @@ def _path(store: Store, stage: str) -> Path:
     return store.root / "catalog" / f"{stage}.txt"
 
 
-def _read(path: Path) -> dict[str, tuple[str, int, int]]:
+def _read(path: Path) -> dict[str, tuple[str, int, int, int]]:
     """The remembered rows by key; nothing where the table is missing, damaged or foreign."""
     try:
         checksum, _, body = path.read_text(encoding="ascii").partition("\n")
@@ -98,9 +113,12 @@ def _read(path: Path) -> dict[str, tuple[str, int, int]]:
     if checksum != _checksum(body):
         return {}
     rows = {}
-    for line in body.splitlines():
-        key, digest, count, size = line.split(" ")
-        rows[key] = (digest, int(count), int(size))
+    try:
+        for line in body.splitlines():
+            key, digest, count, size, inode = line.split(" ")
+            rows[key] = (digest, int(count), int(size), int(inode))
+    except ValueError:
+        return {}  # the columns of another version
     return rows
 
 

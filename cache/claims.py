@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cache.atomic import clock_of
+
 LEASE_S = 60.0
 """Seconds without a sign of life after which a claim is up for grabs."""
 BEAT_S = 10.0
@@ -34,76 +36,105 @@ class Claims:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._held: set[Path] = set()
-        self._guard = threading.Lock()
+        self._changed = threading.Condition()
         self._beating = False
 
     @contextmanager
     def hold(self, name: str) -> Iterator[bool]:
         """Try to claim `name`; yields whether it was got. Released on leaving."""
         path = self._folder / name
-        got = self._take(path)
+        token = self._take(path)
         try:
-            yield got
+            yield bool(token)
         finally:
-            if got:
-                with self._guard:
-                    self._held.discard(path)
-                if _owner(path) == _self(path):
-                    path.unlink(missing_ok=True)
+            if token:
+                self._release(path, token)
 
     def is_held(self, name: str) -> bool:
         """Whether somebody alive holds `name`."""
         path = self._folder / name
         return path.exists() and not self._is_stale(path)
 
-    def _take(self, path: Path) -> bool:
+    def _take(self, path: Path) -> str:
+        """Make the claim file and start the heart; returns the claim's token, empty if not got."""
         if path.exists() and self._is_stale(path):
             # Two processes may both see it stale and both remove it; the second may remove the
             # claim that the first has just made. Then both work: wasteful, never wrong.
             path.unlink(missing_ok=True)
+        token = uuid.uuid4().hex
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
-            return False
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(_self(path), file)
-        with self._guard:
+            return ""
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                json.dump({"host": this_host(), "pid": os.getpid(), "token": token}, file)
+        except OSError:
+            path.unlink(missing_ok=True)  # a full disk: nobody shall wait for an empty claim
+            raise
+        with self._changed:
             self._held.add(path)
             if not self._beating:
                 self._beating = True
                 threading.Thread(target=self._beat, name="claims", daemon=True).start()
-        return True
+        return token
+
+    def _release(self, path: Path, token: str) -> None:
+        with self._changed:
+            self._held.discard(path)
+            self._changed.notify_all()
+        # One that somebody has taken over meanwhile is theirs to release.
+        if _owner(path).get("token") == token:
+            path.unlink(missing_ok=True)
 
     def _is_stale(self, path: Path) -> bool:
         owner = _owner(path)
-        if owner.get("host") == socket.gethostname() and not _alive(owner.get("pid")):
+        if owner.get("host") == this_host() and not is_alive(owner.get("pid")):
             return True
         try:
-            return self._now() - path.stat().st_mtime > LEASE_S
+            return clock_of(self._folder) - path.stat().st_mtime > LEASE_S
         except FileNotFoundError:
             return True
 
-    def _now(self) -> float:
-        """The file system's own time, read off a file that is touched for it."""
-        probe = self._folder / f".clock.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-        probe.touch()
-        try:
-            return probe.stat().st_mtime
-        finally:
-            probe.unlink(missing_ok=True)
-
     def _beat(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(BEAT_S):
-            with self._guard:
+        """Touch what is held every few seconds; the thread ends with the last claim."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._held, timeout=BEAT_S)
+                if not self._held:
+                    self._beating = False
+                    return
                 held = tuple(self._held)
             for path in held:
-                with contextlib.suppress(FileNotFoundError):
+                # A missed sign of life may cost a claim; it must not stop the next one.
+                with contextlib.suppress(OSError):
                     os.utime(path)
 
 
-def _self(path: Path) -> dict[str, object]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "name": path.name}
+def this_host() -> str:
+    """This machine's name and process numbering.
+
+    Containers may share a host's name and yet number their processes apart: a process number of
+    one says nothing about the other.
+    """
+    try:
+        numbering = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        numbering = 0
+    return f"{socket.gethostname()}+{numbering}"
+
+
+def is_alive(pid: object) -> bool:
+    """Whether a process of this host runs; yes where that cannot be known."""
+    if not isinstance(pid, int) or pid <= 0:
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _owner(path: Path) -> dict[str, object]:
@@ -112,15 +143,3 @@ def _owner(path: Path) -> dict[str, object]:
     except (OSError, ValueError):
         return {}  # gone, or being written this moment: its age decides
     return found if isinstance(found, dict) else {}
-
-
-def _alive(pid: object) -> bool:
-    if not isinstance(pid, int):
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

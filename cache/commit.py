@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,12 @@ from cache.keys import Keymaker, hash_of
 RECORD = "commit.json"
 FORMAT = 1
 """Version of the record; a newer one is refused by number."""
+KINDS = {
+    "stage": str, "version": int, "key": str, "recipe": dict, "inputs": dict, "files": list,
+    "digest": str, "rows": int, "seconds": dict, "notes": list, "members": dict,
+    "environment": dict, "created": str,
+}  # fmt: skip
+"""What JSON each field of a record must be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,11 @@ class FileEntry:
     """Digest of what the file says, where its bytes also hold a library's version (Parquet)."""
     auxiliary: bool = False
     """For people only: checked like the others, but outside the content digest."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a path that could leave the artifact."""
+        if any(part in ("", ".", "..") for part in self.path.split("/")):
+            raise ValueError(f"{self.path!r} is not a path inside an artifact")
 
 
 @dataclass(frozen=True)
@@ -62,8 +74,9 @@ class Commit:
         return Keymaker(self.stage, self.version, self.recipe).key(self.inputs)
 
     def to_json(self) -> dict[str, Any]:
-        """The record as it is written."""
-        return {"format": FORMAT, **asdict(self), "files": [asdict(e) for e in self.files]}
+        """The record as it is written: canonical JSON that carries its own sha256."""
+        said = {"format": FORMAT, **asdict(self), "files": [asdict(e) for e in self.files]}
+        return {**said, "record": hash_of(said)}
 
 
 def content_digest(files: tuple[FileEntry, ...]) -> str:
@@ -75,23 +88,39 @@ def content_digest(files: tuple[FileEntry, ...]) -> str:
 def read_commit(folder: Path) -> Commit:
     """Read the record of the artifact in `folder`.
 
-    Raises DamagedArtifact where it is missing or unreadable, StoreTooNew for a newer format.
+    Raises DamagedArtifact where it is missing, unreadable or not the bytes that were written,
+    StoreTooNew for a newer format.
     """
-    path = folder / RECORD
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        text = (folder / RECORD).read_bytes().decode("ascii")
+        raw = json.loads(text)
+        # Before the format: a flipped bit in its number is damage, not a newer hiprobe. So every
+        # later format has to keep this field, and this rule.
+        _check_bytes(text, raw.pop("record"))
         if raw["format"] > FORMAT:
             raise StoreTooNew(
                 f"{folder.name}: commit record of format {raw['format']}, this hiprobe reads up to "
                 f"{FORMAT}; install a newer hiprobe"
             )
+        for name, kind in KINDS.items():
+            if not isinstance(raw[name], kind):
+                raise TypeError(f"{name} is a {type(raw[name]).__name__}, not a {kind.__name__}")
         files = tuple(FileEntry(**entry) for entry in raw.pop("files"))
         raw.pop("format")
         return Commit(**{**raw, "files": files, "notes": tuple(raw["notes"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, StoreTooNew):
             raise
         raise DamagedArtifact(
-            f"artifact {folder.name}: its record {RECORD} cannot be read ({error}); "
-            "`hiprobe cache repair` sets it aside and the next run makes it again"
+            f"artifact {folder.name}: its record {RECORD} cannot be read "
+            f"({type(error).__name__}: {error}); `hiprobe cache repair` sets it aside and the next "
+            "run makes it again"
         ) from error
+
+
+def _check_bytes(text: str, said: object) -> None:
+    """Raise ValueError where a record's text is not the one that its own digest was made of."""
+    # Over the text and not over the value: two texts of one value (an escape in capitals) are two.
+    rest = text.replace(f'"record":"{said}",', "", 1)
+    if hashlib.sha256(rest.encode("ascii")).hexdigest() != said:
+        raise ValueError("it does not have the sha256 that it carries")

@@ -13,27 +13,30 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import shutil
-import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
-from cache.atomic import replace_json, sync_folder, sync_tree, walk
-from cache.claims import Claims
+from cache.atomic import clock_of, replace_json, sync_folder, sync_tree, walk
+from cache.claims import Claims, is_alive, this_host
 from cache.commit import RECORD, Commit, FileEntry, content_digest, read_commit
 from cache.digest import file_digest, read_json
 from cache.errors import DamagedArtifact, MissingArtifact, NotAStore, StoreTooNew
 from cache.keys import Keymaker, canonical
 
 FORMAT = 1
+MARK = "format.json"
 SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55\n# This is a hiprobe store; backup programs may leave it out.\n"
 OTHER_FOLDERS = ("catalog", "staging", "claims", "quarantine")
 PARTS = "parts"
+IS_KEY = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,10 @@ class Artifact:
         """Its content digest."""
         return self.commit.digest
 
+    def holds(self, name: str) -> bool:
+        """Whether its record lists a file, or a folder of files, of this name."""
+        return any(e.path == name or e.path.startswith(f"{name}/") for e in self.commit.files)
+
     def file(self, name: str) -> Path:
         """The path of a payload file, or of a folder of them, checked against the record.
 
@@ -69,10 +76,11 @@ class Artifact:
 
 
 def check_size(artifact: Artifact, entry: FileEntry) -> None:
-    """Raise DamagedArtifact where a listed file is gone or has another size."""
+    """Raise DamagedArtifact where a listed file is gone, is no plain file or has another size."""
     try:
-        found: int | str = (artifact.path / entry.path).stat().st_size
-    except FileNotFoundError:
+        stat = (artifact.path / entry.path).lstat()
+        found: int | str = stat.st_size if S_ISREG(stat.st_mode) else "something else than a file"
+    except (FileNotFoundError, NotADirectoryError):
         found = "no such file"
     if found != entry.bytes:
         raise DamagedArtifact(
@@ -111,32 +119,28 @@ class Store:
 
         Raises NotAStore where the folder holds something else, StoreTooNew for a newer format.
         """
-        mark = root / "format.json"
+        mark = root / MARK
         if not mark.exists():
-            if root.is_file() or (root.is_dir() and any(root.iterdir())):
+            # Looked at again, because another process may make the store this very moment.
+            if not _is_blank(root) and not mark.exists():
                 raise NotAStore(
-                    f"{root} is not a hiprobe store (it has no format.json) and is not empty; "
+                    f"{root} is not a hiprobe store (it has no {MARK}) and is not empty; "
                     "give [run] store another folder"
                 )
-            cls._make(root)
+            root.mkdir(parents=True, exist_ok=True)
+            replace_json(mark, {"hiprobe_store": FORMAT})
         try:
             found = read_json(mark)
             version = int(found["hiprobe_store"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (IsADirectoryError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise NotAStore(f"{mark} does not say that this is a hiprobe store: {error}") from error
         if version > FORMAT:
             raise StoreTooNew(
                 f"{root} has store format {version}, this hiprobe reads up to {FORMAT}; "
                 "install a newer hiprobe"
             )
+        _complete(root)
         return cls(root)
-
-    @staticmethod
-    def _make(root: Path) -> None:
-        for name in (*OTHER_FOLDERS, f"staging/{PARTS}"):
-            (root / name).mkdir(parents=True, exist_ok=True)
-        (root / "CACHEDIR.TAG").write_text(SIGNATURE)
-        replace_json(root / "format.json", {"hiprobe_store": FORMAT})
 
     def folder(self, stage: str, key: str) -> Path:
         """Where the artifact of this key lies, or would lie."""
@@ -159,16 +163,29 @@ class Store:
         return sorted(
             entry.name
             for entry in os.scandir(self.root)
-            if entry.is_dir() and entry.name not in OTHER_FOLDERS
+            if entry.is_dir() and entry.name.isidentifier() and entry.name not in OTHER_FOLDERS
         )
 
     def keys(self, stage: str) -> list[str]:
-        """Every key of a stage that has an artifact folder: one listing per two-letter folder."""
+        """Every key of a stage that has an artifact folder."""
+        return list(self.inodes(stage))
+
+    def inodes(self, stage: str) -> dict[str, int]:
+        """The inode of every artifact folder of a stage by key: one listing per two-letter folder.
+
+        A key that was set aside and made again has another one. What is not named like an
+        artifact, or lies where no artifact of that name would, is none.
+        """
         root = self.root / stage
         if not root.is_dir():
-            return []
-        with os.scandir(root) as folders:
-            return [entry.name for ab in folders for entry in os.scandir(ab.path)]
+            return {}
+        return {
+            entry.name: entry.inode()
+            for ab in os.scandir(root)
+            if ab.is_dir()
+            for entry in os.scandir(ab.path)
+            if entry.name.startswith(ab.name) and IS_KEY(entry.name) and len(ab.name) == 2
+        }
 
     def parts(self, key: str) -> Path:
         """A folder for finished parts of the item of this key; it outlives an interruption."""
@@ -179,7 +196,7 @@ class Store:
         self, stage: str, version: int, recipe: Mapping[str, Any], inputs: Mapping[str, Any]
     ) -> Iterator[Draft]:
         """A fresh folder under staging/, removed on leaving unless it was published."""
-        owner = f"{stage}~{socket.gethostname()}~{os.getpid()}~{uuid.uuid4().hex[:12]}"
+        owner = f"{stage}~{this_host()}~{os.getpid()}~{uuid.uuid4().hex[:12]}"
         path = self.root / "staging" / owner
         path.mkdir(parents=True)
         try:
@@ -224,30 +241,38 @@ class Store:
         )
         # The payload is digested before the record exists, so that no record can list what was
         # never read back.
-        (draft.path / RECORD).write_text(canonical(commit.to_json()) + "\n", encoding="ascii")
+        (draft.path / RECORD).write_text(canonical(commit.to_json()), encoding="ascii")
         sync_tree(draft.path)
         before_rename()
         return self._move_in(draft)
 
     def quarantine(self, stage: str, key: str) -> Path:
-        """Take an artifact out of sight, keeping its bytes for whoever wants to look."""
+        """Take an artifact out of sight, keeping its bytes for whoever wants to look.
+
+        Raises MissingArtifact where there is none: somebody else may have been faster.
+        """
         folder = self.root / "quarantine"
         folder.mkdir(exist_ok=True)
         target = folder / f"{stage}~{key}~{uuid.uuid4().hex[:8]}"
         source = self.folder(stage, key)
-        source.rename(target)
+        try:
+            source.rename(target)
+        except FileNotFoundError as error:
+            raise MissingArtifact(f"{stage}/{key} is not in the store {self.root}") from error
         sync_folder(source.parent)
         return target
 
     def sweep(self, age_s: float = 24 * 3600) -> int:
-        """Remove drafts whose process is gone from this host, and any older than `age_s` seconds."""
+        """Remove drafts whose process is gone from this host; returns how many.
+
+        Whether a process of another host lives cannot be asked: its draft is removed when nothing
+        in it was touched for `age_s` seconds.
+        """
         removed = 0
-        for entry in os.scandir(self.root / "staging"):
-            name = entry.name.split("~")
-            if len(name) != 4 or not _is_abandoned(entry, name[1], int(name[2]), age_s):
-                continue
-            shutil.rmtree(entry.path, ignore_errors=True)
-            removed += 1
+        for path in sorted((self.root / "staging").iterdir()):
+            if _is_abandoned(path, age_s):
+                shutil.rmtree(path, ignore_errors=True)
+                removed += not path.exists()
         return removed
 
     def free_bytes(self) -> int:
@@ -260,7 +285,7 @@ class Store:
         try:
             draft.path.rename(target)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             return self._lose_to(draft)
         # The two-letter folder may be new itself, so its own entry is forced out too.
@@ -269,12 +294,13 @@ class Store:
         return Artifact(draft.stage, draft.key, target)
 
     def _lose_to(self, draft: Draft) -> Artifact:
-        """Somebody published this key first: theirs stands, unless it cannot even be read."""
-        winner = (
-            self.artifact(draft.stage, draft.key) if self.find(draft.stage, draft.key) else None
-        )
-        if winner is None:
-            self.quarantine(draft.stage, draft.key)
+        """Somebody published this key first: theirs stands, unless its record cannot be read."""
+        winner = Artifact(draft.stage, draft.key, self.folder(draft.stage, draft.key))
+        try:
+            read_commit(winner.path)
+        except DamagedArtifact:
+            with contextlib.suppress(MissingArtifact):  # somebody else was faster in this, too
+                self.quarantine(draft.stage, draft.key)
             return self._move_in(draft)
         return winner
 
@@ -288,8 +314,12 @@ def _list_files(
             continue
         path = Path(found.path)
         name = path.relative_to(root).as_posix()
-        if found.is_symlink():
-            raise DamagedArtifact(f"draft holds the link {name}: a payload is made of plain files")
+        if not found.is_file(follow_symlinks=False):
+            raise DamagedArtifact(
+                f"draft holds {name}, a link or device: a payload is made of plain files"
+            )
+        if name == RECORD:
+            raise DamagedArtifact(f"draft holds {name}: that name is the commit record's")
         said = logical(path) if logical and path.suffix == ".parquet" else ""
         entries.append(
             FileEntry(name, path.stat().st_size, file_digest(path), said, name in auxiliary)
@@ -300,14 +330,35 @@ def _list_files(
     return tuple(entries)
 
 
-def _is_abandoned(entry: os.DirEntry[str], host: str, pid: int, age_s: float) -> bool:
-    if host == socket.gethostname() and pid != os.getpid():
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass
-    with contextlib.suppress(FileNotFoundError):
-        return time.time() - entry.stat().st_mtime > age_s
-    return False
+def _is_blank(root: Path) -> bool:
+    """Whether a store can be made here; one that is being made counts."""
+    if not root.is_dir():
+        return not root.exists()
+    return all(entry.name.startswith(f".{MARK}.") for entry in root.iterdir())
+
+
+def _complete(root: Path) -> None:
+    """Make what belongs to a store and is not there: when it is new, or was copied without."""
+    try:
+        for name in (*OTHER_FOLDERS, f"staging/{PARTS}"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        if not (root / "CACHEDIR.TAG").exists():
+            (root / "CACHEDIR.TAG").write_text(SIGNATURE)
+    except OSError as error:
+        # A store that cannot be written can be read without them.
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+
+
+def _is_abandoned(draft: Path, age_s: float) -> bool:
+    name = draft.name.split("~")
+    if len(name) != 4 or not name[2].isdecimal():
+        return False
+    if name[1] == this_host():
+        return not is_alive(int(name[2]))
+    try:
+        # A folder's own time says nothing about what is being written deep in it.
+        times = [entry.stat(follow_symlinks=False).st_mtime for entry in walk(draft)]
+        return clock_of(draft.parent) - max([draft.stat().st_mtime, *times]) > age_s
+    except FileNotFoundError:
+        return False  # somebody is at work in it, or has just removed it
