@@ -127,6 +127,11 @@ def _notes(timeline: Timeline, thumbnails: Thumbnails) -> tuple[str, ...]:
             f"{timeline.damaged_frames} of {timeline.expected_frames} expected frames are missing "
             "or unsound"
         )
+    if timeline.room_for_frames:
+        notes.append(
+            f"the times leave room for {timeline.room_for_frames} more frames: the camera paused, "
+            "or parts of the file are lost"
+        )
     if thumbnails.missed:
         notes.append(f"{thumbnails.missed} key frames could not be decoded as thumbnails")
     return tuple(notes)

@@ -44,6 +44,8 @@ class Packets:
     """Frames that the container's index lists, where it has an index of all frames."""
     last_duration: int
     """Duration of the frame that is shown last, in units of `time_base`; 0 where unknown."""
+    stated_s: float | None
+    """Length in seconds that the container states for the video alone, where it does."""
     time_base: Fraction
     start: int | None
     """The time that a player shows as zero, in units of `time_base`."""
@@ -74,10 +76,13 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise ItemError(f"{path.name} is empty (0 bytes): fetch the file again")
     try:
         # The prefix keeps a ':' in a name from being read as a protocol; the list keeps a playlist
-        # that calls itself a video from reaching the network.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        # that calls itself a video from reaching the network. Titles in another encoding, or
+        # damaged ones, are nobody's concern here.
+        container = av.open(
+            f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        )
     except av.FFmpegError as error:
-        raise ItemError(_unreadable(path, error.strerror or "no reason given")) from error
+        raise ItemError(_unreadable(path, _reason(error))) from error
     with container:
         yield container, _video_stream(path, container)
 
@@ -90,20 +95,21 @@ def list_packets(path: Path) -> Packets:
     """
     with open_video(path) as (container, stream):
         rows: list[_Row] = []
-        failure: av.FFmpegError | None = None
+        failure: Exception | None = None
         try:
             rows.extend(_row(p) for p in container.demux(stream) if holds_frame(p))
-        except av.FFmpegError as error:
+        except (av.FFmpegError, IndexError) as error:
+            # IndexError is how PyAV meets a stream that begins in the middle of a damaged file.
             failure = error
         promised = _check_index(path, container, stream)
         if failure is not None:
             raise ItemError(
-                f"{path.name} cannot be read beyond frame {len(rows)}: {failure.strerror}; fetch "
+                f"{path.name} cannot be read beyond frame {len(rows)}: {_reason(failure)}; fetch "
                 "the file again"
             ) from failure
         if not rows:
             raise ItemError(f"{path.name} has a video stream with no frame in it")
-        return _packets(stream, rows, promised)
+        return _packets(container, stream, rows, promised)
 
 
 def holds_frame(packet: av.Packet[VideoStream]) -> bool:
@@ -124,7 +130,9 @@ def _row(packet: av.Packet[VideoStream]) -> _Row:
     return _Row(packet.pts, packet.is_keyframe, packet.is_corrupt, packet.duration or 0)
 
 
-def _packets(stream: VideoStream, rows: list[_Row], promised: int | None) -> Packets:
+def _packets(
+    container: InputContainer, stream: VideoStream, rows: list[_Row], promised: int | None
+) -> Packets:
     times = [row.pts for row in rows if row.pts is not None]
     timed = len(times) == len(rows)
     # Where pictures are reordered and times are not, the times are those of decoding (AVI has no
@@ -141,11 +149,20 @@ def _packets(stream: VideoStream, rows: list[_Row], promised: int | None) -> Pac
         count=len(rows),
         promised=promised,
         last_duration=rows[-1].duration,
+        stated_s=_stated(container, stream),
         time_base=Fraction(stream.time_base or Fraction(1, 1)),
         start=stream.start_time,
         rate=stream.average_rate,
         codec=stream.codec_context.name,
     )
+
+
+def _stated(container: InputContainer, stream: VideoStream) -> float | None:
+    """The length that the container states, from the start of its only stream, in seconds."""
+    if not container.duration or len(container.streams) > 1:
+        return None
+    start = float((stream.start_time or 0) * (stream.time_base or 0))
+    return container.duration / av.time_base - max(start, 0.0)
 
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
@@ -158,6 +175,11 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
             "the data set"
         )
     stream = streams[0]
+    if stream.codec_context is None:
+        raise ItemError(
+            f"{path.name}: there is no decoder for its video stream; convert the file to H.264, or "
+            "fetch it again if it should be H.264 already"
+        )
     # Frame and slice threads gain little here, delay errors, and compete with other workers.
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
@@ -173,6 +195,11 @@ def _check_index(path: Path, container: InputContainer, stream: VideoStream) -> 
     promised = None
     if "mp4" in container.format.name.split(","):
         size = path.stat().st_size
+        if len(stream.index_entries) > size:
+            raise ItemError(
+                f"{path.name} is damaged: its index lists {len(stream.index_entries)} frames, the "
+                f"file has {size} bytes; fetch the file again"
+            )
         entries = [(e.pos, e.size) for e in stream.index_entries if e.size > 0 and not e.is_discard]
         beyond = sum(1 for position, length in entries if position + length > size)
         if beyond:
@@ -182,9 +209,15 @@ def _check_index(path: Path, container: InputContainer, stream: VideoStream) -> 
                 f" the file has {size} bytes, so the data of {beyond} is missing; fetch the file "
                 "again"
             )
-        promised = len(entries)
+        # A fragmented file lists its frames piece by piece: that says nothing of a lost piece.
+        promised = len(entries) if stream.frames else None
     _check_extent(path)
     return promised
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the path that PyAV puts into its own message."""
+    return (error.strerror if isinstance(error, av.FFmpegError) else None) or "its data is damaged"
 
 
 def _check_extent(path: Path) -> None:

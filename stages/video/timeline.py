@@ -45,6 +45,9 @@ class Timeline:
     """Time in seconds at which the last frame ends."""
     expected_frames: int
     """Frames that the container holds: the larger of its packets and what its index lists."""
+    room_for_frames: int
+    """Frames that gaps between the times, or the length that the container states, leave room for,
+    in a file without an index of all frames: parts of it may be lost, or its camera paused."""
 
     @property
     def n_frames(self) -> int:
@@ -108,7 +111,18 @@ def read_timeline(
         time_base=str(packets.time_base),
         duration_s=end_s,
         expected_frames=packets.expected,
+        room_for_frames=_room(pts_s, end_s, packets) if packets.promised is None else 0,
     )
+
+
+def _room(pts_s: NDArray[np.float64], end_s: float, packets: Packets) -> int:
+    """How many frames more would fit if every interval were the median one."""
+    gaps = np.diff(pts_s)
+    usual = float(np.median(gaps)) if len(gaps) else 0.0
+    if usual <= 0:
+        return 0
+    steps = np.round(np.append(gaps, max(packets.stated_s or 0.0, end_s) - pts_s[-1]) / usual)
+    return int((steps[steps > 1] - 1).sum())
 
 
 def _marks(

@@ -124,3 +124,27 @@ def test_a_video_is_decoded_on_one_thread(make_video) -> None:
     with open_video(make_video("b.mp4", frames=3)) as (_, stream):
         assert stream.codec_context.thread_count == 1
         assert stream.codec_context.thread_type.name == "NONE"
+
+
+def test_titles_in_another_encoding_do_no_harm(make_video) -> None:
+    path = make_video("b.mp4", frames=3)
+    path.write_bytes(path.read_bytes().replace(b"VideoHandler", b"Vid\xe9oHandler"))
+    assert list_packets(path).count == 3
+
+
+def test_a_coding_that_nobody_knows(make_video) -> None:
+    path = make_video("b.mp4", frames=3)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1"))
+    with pytest.raises(ItemError, match=r"b\.mp4: there is no decoder for its video stream"):
+        list_packets(path)
+
+
+def test_an_index_longer_than_the_file_is_not_walked(make_video) -> None:
+    path = make_video("b.mp4", container_options={"movflags": "frag_keyframe+empty_moov"})
+    data = bytearray(path.read_bytes())
+    flags = data.index(b"trun") + 4
+    # no field per frame, so that a million of them take no room
+    data[flags : flags + 8] = (0).to_bytes(4, "big") + (1 << 20).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(ItemError, match=r"is damaged: its index lists \d+ frames, the file has"):
+        list_packets(path)

@@ -196,3 +196,33 @@ def test_no_decodable_frame_is_an_error(make_video) -> None:
         read_timeline(path)
     with pytest.raises(ItemError, match="none of its 6 frames can be decoded"):
         read_timeline(path, packets_only=True)
+
+
+# --- files without an index of all frames ---------------------------------------------------------
+
+
+def without(path: Path, first: int, last: int) -> Path:
+    """A copy of a Matroska file that lost the bytes [first, last), as a bad disk leaves it."""
+    data = bytearray(path.read_bytes())
+    data[first:last] = bytes(last - first)
+    copy = path.with_name(f"lost_{path.name}")
+    copy.write_bytes(data)
+    return copy
+
+
+def test_frames_that_vanish_without_a_trace_leave_room(make_video) -> None:
+    path = make_video("b.mkv", codec_options={"bf": "0", "g": "1", "x264-params": "scenecut=0"})
+    assert read_timeline(path).room_for_frames == 0
+    with av.open(str(path)) as container:
+        place = [packet.pos for packet in container.demux(video=0) if packet.size][24]
+    broken = read_timeline(without(path, place, place + 20))
+    assert broken.n_frames < 48
+    assert broken.n_frames + broken.room_for_frames == 48
+
+
+def test_an_index_of_all_frames_needs_no_guess(make_video) -> None:
+    pts = [0, 40, 80, 500, 540, 580]
+    timeline = read_timeline(make_video("pause.mp4", frames=6, pts=pts))
+    assert timeline.room_for_frames == 0
+    paused = read_timeline(make_video("pause.mkv", frames=6, pts=pts))
+    assert paused.room_for_frames == 420 // 40 - 1 + (420 % 40 > 20)
