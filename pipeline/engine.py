@@ -8,6 +8,7 @@ each task runs, and runs it again elsewhere when a worker dies. Keys and digests
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -47,8 +48,12 @@ class Cluster:
     """The workers of a local Dask cluster (`workers` > 0) or of a running one (`scheduler`)."""
 
     def __init__(self, *, workers: int = 0, scheduler: str = "") -> None:
+        import dask
         from distributed import Client, LocalCluster
 
+        # A worker that loses its scheduler on the way out says so in fifty lines. What matters
+        # comes back as an outcome.
+        dask.config.set({"logging.distributed": "critical"})
         self._cluster: Any = None
         if not scheduler:
             # One thread each: decoding and forward passes gain nothing from threads, and a worker
@@ -59,6 +64,7 @@ class Cluster:
                 processes=True,
                 dashboard_address=None,
                 memory_limit=0,
+                silence_logs=logging.CRITICAL,
             )
         self._client: Any = Client(
             self._cluster or scheduler, timeout=30, set_as_default=False, heartbeat_interval=2000

@@ -94,7 +94,7 @@ def read_failures(results: Path, stages: list[str]) -> dict[str, dict[str, Failu
 
 def state_of(plan: StagePlan) -> str:
     """One digest for what a manifest would say: the same state needs no writing."""
-    failed = {f"failed {item}": failure.key for item, failure in plan.failed.items()}
+    failed = {f"failed {item}": f"{f.key} {f.attempts}" for item, f in plan.failed.items()}
     return fold({**plan.digests, **failed})
 
 

@@ -48,6 +48,12 @@ class Options:
     only: str = ""
     choices: Choices = field(default_factory=Choices)
 
+    def wants(self, stage: str) -> bool:
+        """Whether a stage is to be made."""
+        if self.until and ORDER[stage] > ORDER[self.until]:
+            return False
+        return self.only in ("", stage)
+
 
 @dataclass(slots=True)
 class Summary:
@@ -56,6 +62,8 @@ class Summary:
     plans: dict[str, StagePlan] = field(default_factory=dict)
     built: dict[str, int] = field(default_factory=dict)
     """Artifacts made, by stage."""
+    asked: frozenset[str] = frozenset(NODES)
+    """The stages that --until and --only leave."""
     notes: list[str] = field(default_factory=list)
     quarantined: list[tuple[str, str]] = field(default_factory=list)
     """(stage, key) of damaged artifacts that were set aside."""
@@ -76,7 +84,7 @@ def run(config: Config, options: Options, progress: Progress) -> Summary:
     began = time.monotonic()
     store = Store.open(config.store)
     store.sweep()
-    summary = Summary()
+    summary = Summary(asked=frozenset(name for name in NODES if options.wants(name)))
     with _Engines(config) as engines, leave_in_time():
         for _ in range(2):
             # A damaged artifact is found when it is read: it is set aside, and the second pass
@@ -136,19 +144,14 @@ class _Pass:
         for node in GRAPH:
             plan = plan_stage(node, world, plans)
             plans[node.name] = plan
-            if plan.todo and self._wanted(node.name):
+            if plan.todo and self._options.wants(node.name):
                 world = self._make(plan, world)
-            elif self._wanted(node.name) and plan.digests:
+            elif self._options.wants(node.name) and plan.digests:
                 write_manifest(self._config.results, plan, world, self._store, {})
             if node.name == "index" and plans["index"].failed:
                 raise RunStopped(next(iter(plans["index"].failed.values())).message)
         self._check_only(plans)
         write_outputs(self._config, world, plans, self._store)
-
-    def _wanted(self, stage: str) -> bool:
-        if self._options.until and ORDER[stage] > ORDER[self._options.until]:
-            return False
-        return self._options.only in ("", stage)
 
     def _check_only(self, plans: dict[str, StagePlan]) -> None:
         plan = plans.get(self._options.only)

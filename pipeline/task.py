@@ -40,7 +40,9 @@ class Folder:
         return (self.path / name).exists()
 
     def file(self, name: str) -> Path:
-        """The path of a file of it."""
+        """The path of a file of it. Raises DamagedArtifact where it is not there."""
+        if not self.holds(name):
+            raise DamagedArtifact(f"{self.path.name} does not hold {name}")
         return self.path / name
 
 

@@ -178,7 +178,7 @@ def summary_text(summary: Summary) -> str:
     lines += _off({name: plan.off for name, plan in summary.plans.items()})
     for name, plan in summary.plans.items():
         held = len(plan.waiting) + len(plan.todo) + len(plan.unselected)
-        if held:
+        if held and name in summary.asked:
             lines.append(f"not made: {held} of {plan.total} items of {name}")
     lines += [f"FAILED {name} of {f.item}: {f.message}" for name, f in summary.failures]
     if summary.failures:

@@ -46,4 +46,4 @@ def compute(job: Job[Settings]) -> Result:
     )  # fmt: skip
     (job.out / "report.html").write_bytes(page)
     seconds = {"read": read - begin, "draw": drawn - read, "write": time.perf_counter() - drawn}
-    return Result(len(entries), seconds=seconds, notes=material.notes)
+    return Result(len(entries), seconds=seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+
+# The models of the tests are tiny: on two cores, threads in one product cost more than they give.
+# Set before anything imports torch; the numbers are the same, bit for bit.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pipeline.cli import main
 

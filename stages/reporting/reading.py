@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.digest import read_json
-from cache.errors import DamagedArtifact
 from manifests.schema import CURVES, PROBING_SCORES, SELECTION, TableSchema
 from manifests.table import read_table
 from stages.contract import Job, Payload
@@ -39,13 +38,10 @@ class Material:
     """Probing scores of the normal and of the anomalous rows."""
     threshold: Mapping[str, Any] | None
     """threshold.json, which is the same for every video of a run."""
-    notes: tuple[str, ...]
-    """What could not be read although it should be there."""
 
 
 def read_material(job: Job[Any]) -> Material:
     """Read every role of the run as a whole; of the videos, only the threshold of the first."""
-    notes: list[str] = []
     choice, metrics = job.inputs.get("choice"), job.inputs.get("metrics")
     videos = sorted(job.values["videos"], key=lambda video: str(video["video_id"]))
     return Material(
@@ -57,9 +53,8 @@ def read_material(job: Job[Any]) -> Material:
         layers=columns_of(choice, "layers.parquet", SELECTION) if choice else None,
         table=_record(job.inputs.get("table"), "statistics.json"),
         scorer=_record(job.inputs.get("scorer"), "scorer.json"),
-        probing=_probing(job, notes),
+        probing=_probing(job),
         threshold=_threshold(job),
-        notes=tuple(notes),
     )
 
 
@@ -85,17 +80,14 @@ def _curves(payload: Payload | None) -> dict[str, tuple[Floats, Floats]]:
     return {name: (x[names == name], y[names == name]) for name in sorted(set(names))}
 
 
-def _probing(job: Job[Any], notes: list[str]) -> tuple[Floats, Floats] | None:
+def _probing(job: Job[Any]) -> tuple[Floats, Floats] | None:
     """Scores of the probing rows by class; None for a scorer that came without them."""
     payload = job.inputs.get("scorer")
     if payload is None:
         return None
-    try:
-        path = payload.file("probing_scores.parquet")
-    except (DamagedArtifact, FileNotFoundError) as error:
-        if "choice" in job.inputs:  # an outside scorer may come without them, an own fit may not
-            notes.append(f"the probing scores could not be read: {error}")
-        return None
+    if not payload.holds("probing_scores.parquet"):
+        return None  # a scorer of another run comes without them
+    path = payload.file("probing_scores.parquet")
     columns = read_table(path, PROBING_SCORES).to_pydict()
     scores, labels = np.asarray(columns["score"]), np.asarray(columns["label"])
     return scores[labels == 0], scores[labels == 1]

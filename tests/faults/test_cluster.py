@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import HIPROBE, Called, Demo
-from tests.faults.test_interruptions import digests, start
+from tests.conftest import Called, Demo
+from tests.faults.test_interruptions import digests, said, start
 
 Hiprobe = Callable[..., Called]
 
@@ -30,7 +30,19 @@ def process(*words: str) -> Iterator[subprocess.Popen[bytes]]:
         yield running
     finally:
         running.kill()
-        running.wait()
+        running.communicate()
+
+
+def gone_within(group: int, seconds: float) -> bool:
+    """Whether every process of a group is gone in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def address_of(scheduler: subprocess.Popen[bytes]) -> str:
@@ -56,18 +68,16 @@ def test_two_workers_over_tcp_one_of_them_killed(own_demo: Demo, tmp_path: Path)
         )  # fmt: skip
         first = stack.enter_context(process(*worker))
         stack.enter_context(process(*worker))
-        running = subprocess.Popen(
-            [*HIPROBE, "run", str(own_demo.config), "--quiet", "--until", "localize",
-             "--scheduler", address, "--set", "run.store=fresh"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        running = start(
+            own_demo, "--until", "localize", "--scheduler", address, "--set", "run.store=fresh"
+        )
         forward = own_demo.folder / "fresh" / "forward"
         deadline = time.monotonic() + 120
         while len(list(forward.glob("*/*"))) < 3 and time.monotonic() < deadline:
             time.sleep(0.05)
         first.send_signal(signal.SIGKILL)  # in the middle of the forward stage
-        _, said = running.communicate(timeout=240)
-        assert running.returncode == 0, said.decode()
+        first.wait()  # a process that nobody waits for looks alive
+        assert running.wait(timeout=240) == 0, said(own_demo)
     fresh = digests(own_demo.folder / "fresh")
     assert fresh == {k: v for k, v in expected.items() if k.split("/")[0] in
                      {"index", "decode", "sample", "forward", "moments", "statistics", "select",
@@ -85,12 +95,9 @@ def test_local_workers_and_a_signal(own_demo: Demo, hiprobe: Hiprobe) -> None:
         time.sleep(0.02)
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=15)
+    assert process.wait(timeout=15) == 143, said(own_demo)
     assert time.monotonic() - began < 10
-    assert process.returncode == 143
-    time.sleep(1)
-    with pytest.raises(ProcessLookupError):  # no worker is left behind in its group
-        os.killpg(process.pid, 0)
+    assert gone_within(process.pid, 10), "a worker was left behind"
     done = hiprobe("run", own_demo.config, "--quiet", *words)
     assert done.code == 0
     fresh = digests(own_demo.folder / "fresh")

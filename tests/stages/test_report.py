@@ -38,6 +38,9 @@ class Folder:
         path.mkdir(parents=True)
         self.path = path
 
+    def holds(self, name: str) -> bool:
+        return (self.path / name).exists()
+
     def file(self, name: str) -> Path:
         if not (self.path / name).exists():
             raise DamagedArtifact(f"the artifact does not hold {name}")
@@ -531,13 +534,6 @@ def test_an_outside_scorer_without_its_probing_scores_is_no_problem(run: Run) ->
         "because the scorer comes from outside this run; their mean is μA = 0.4200"
         in Page.of(source).text
     )
-
-
-def test_lost_probing_scores_of_an_own_fit_are_noted(run: Run) -> None:
-    (run.inputs["scorer"].path / "probing_scores.parquet").unlink()
-    _, result = run.write()
-    assert len(result.notes) == 1
-    assert "does not hold probing_scores.parquet" in result.notes[0]
 
 
 def test_a_video_without_a_segment_is_refused_by_name(run: Run) -> None:
