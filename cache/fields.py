@@ -61,6 +61,11 @@ def between(low: float, high: float) -> Callable[[Any], str | None]:
     return lambda value: None if low <= value <= high else f"must be between {low} and {high}"
 
 
+def positive(value: Any) -> str | None:
+    """A check: the value must be more than 0."""
+    return None if value > 0 else "must be more than 0"
+
+
 def notes(settings: type[Any]) -> dict[str, FieldNote]:
     """The note of every field of a settings class, in order of declaration."""
     found: dict[str, FieldNote] = {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cache.digest import read_json, write_json
 from cache.errors import ConfigError
-from cache.fields import at_least, recipe
+from cache.fields import at_least, positive, recipe
 from manifests.schema import PROBING_SCORES, SEGMENTS
 from stages.contract import Job, Result
 
@@ -19,16 +19,12 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def _positive(value: Any) -> str | None:
-    return None if value > 0 else "must be more than 0"
-
-
 @dataclass(frozen=True)
 class Settings:
     """How the scorer is fitted."""
 
     scorer: str = recipe("logistic", "kind of scorer", choices=("logistic",))
-    c: float = recipe(1.0, "inverse strength of the L2 penalty", check=_positive)
+    c: float = recipe(1.0, "inverse strength of the L2 penalty", check=positive)
     standardise: bool = recipe(True, "give every dimension mean 0 and deviation 1 first")
     balance: str = recipe(
         "weights",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cache.digest import write_json
 from cache.errors import ConfigError
-from cache.fields import at_least, knob, recipe
+from cache.fields import at_least, knob, positive, recipe
 from manifests.schema import LAYERS, SEGMENTS
 from stages.contract import Job, Result
 
@@ -21,16 +21,12 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def _positive(value: Any) -> str | None:
-    return None if value > 0 else "must be more than 0"
-
-
 @dataclass(frozen=True)
 class Settings:
     """How the layers are described."""
 
     bins: int = recipe(64, "equal bins of the entropy's histograms", check=at_least(2))
-    eps: float = recipe(1e-6, "floor of a variance in KL, and what LDR adds", check=_positive)
+    eps: float = recipe(1e-6, "floor of a variance in KL, and what LDR adds", check=positive)
     silhouette_samples: int = recipe(
         2000, "rows the silhouette is computed on; more are sampled", check=at_least(2)
     )

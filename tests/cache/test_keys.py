@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.keys import SCHEMA, Keymaker, canonical, differences, hash_of
+from cache.keys import ABSENT, SCHEMA, Keymaker, canonical, differences, hash_of
 
 SCALARS = (
     st.none()
@@ -140,8 +140,8 @@ def test_differences_names_each_field_that_changed() -> None:
     old = {"recipe": {"k": 8, "rule": "midpoints"}, "inputs": {"video": "x"}, "version": 1}
     new = {"recipe": {"k": 16, "rule": "midpoints"}, "inputs": {"plan": "x"}, "version": 1}
     assert differences(old, new) == [
-        ("inputs.plan", None, "x"),
-        ("inputs.video", "x", None),
+        ("inputs.plan", ABSENT, "x"),
+        ("inputs.video", "x", ABSENT),
         ("recipe.k", 8, 16),
     ]
 
@@ -162,3 +162,9 @@ def test_there_are_differences_exactly_where_the_keys_differ(
 ) -> None:
     assert bool(differences(old, new)) == (hash_of(old) != hash_of(new))
     assert [(p, b, a) for p, a, b in differences(old, new)] == differences(new, old)
+
+
+def test_differences_tells_apart_what_gives_other_keys() -> None:
+    assert differences({"a": None}, {}) == [("a", None, ABSENT)]
+    assert differences([1], [True]) == [("", [1], [True])]
+    assert differences({"a": 1}, {"a": 1.0}) == [("a", 1, 1.0)]

@@ -319,3 +319,17 @@ def test_the_manifests_of_the_run_have_a_row_per_item(demo: Demo) -> None:
     for row in table:
         assert row["status"] == "ok"
         assert {"read", "forward", "write"} <= set(json.loads(row["seconds"]))
+
+
+def test_results_of_another_configuration_do_not_stay_beside_new_ones(
+    own_demo: Demo, hiprobe: Hiprobe
+) -> None:
+    before = (own_demo.folder / "metrics.json").read_bytes()
+    other = ("--quiet", "--set", "localize.kappa=1.5", "--until", "localize")
+    assert hiprobe("run", own_demo.config, *other).code == 0
+    assert not (own_demo.folder / "metrics.json").exists()
+    assert (own_demo.folder / "outdated" / "metrics.json").read_bytes() == before
+    assert (own_demo.folder / "layers.parquet").exists()  # the same under both
+    assert hiprobe("run", own_demo.config, "--quiet").code == 0
+    assert (own_demo.folder / "metrics.json").read_bytes() == before
+    assert hiprobe("plan", own_demo.config, "--check").code == 0

@@ -13,6 +13,7 @@ from manifests.schema import CURVES, INTERVALS, SMOOTHED
 from manifests.table import read_table, write_table
 from stages import evaluate
 from stages.contract import Job
+from tests.payload import Folder
 
 THRESHOLD = 0.5
 TRUTH = {
@@ -21,14 +22,6 @@ TRUTH = {
     "n": {"label": 0, "class": "Normal", "intervals": []},
 }
 FRAMES = {"a": 100, "b/c.d": 148, "n": 75}
-
-
-class Folder:
-    def __init__(self, path):
-        self.path = path
-
-    def file(self, name):
-        return self.path / name
 
 
 def make_video(folder, n, seed, length=24, **rule):

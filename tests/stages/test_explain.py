@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cache.errors import ConfigError, DamagedArtifact, ItemError
+from cache.errors import ConfigError, ItemError
 from demo.backbone import build_backbone
 from manifests import schema
 from manifests.table import read_table, write_table
@@ -24,21 +24,10 @@ from stages.backbones.reference import BackboneReference
 from stages.contract import Job
 from stages.explain import Settings, choose_frames
 from stages.video import frames
+from tests.payload import Folder
 
 FRAMES = 100
 """Ten segments of ten frames at 10 frames/s."""
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A payload that is a plain folder."""
-
-    path: Path
-
-    def file(self, name: str) -> Path:
-        if not (self.path / name).exists():
-            raise DamagedArtifact(name)
-        return self.path / name
 
 
 @dataclass

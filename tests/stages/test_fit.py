@@ -16,6 +16,7 @@ from manifests.table import read_table, write_table
 from stages import fit
 from stages.contract import Job
 from stages.probes.scorers import SCORERS, load_scorer
+from tests.payload import Folder
 
 FEATURES = {"backbone": "abc", "keyframes": 8}
 LABELS = {
@@ -23,14 +24,6 @@ LABELS = {
     "b": {"label": 1, "intervals": [[24, 400]]},
     "c/d.e": {"label": 1, "intervals": None},
 }
-
-
-class Folder:
-    def __init__(self, path):
-        self.path = path
-
-    def file(self, name):
-        return self.path / name
 
 
 def make_videos(seed=0, dim=6):

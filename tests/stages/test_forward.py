@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cache import arrays
 from cache.arrays import States
-from cache.errors import ConfigError, DamagedArtifact, ItemError
+from cache.errors import ConfigError, ItemError
 from demo.backbone import build_backbone
 from manifests import schema
 from manifests.table import write_table
@@ -28,24 +28,10 @@ from stages.backbones.reference import BackboneReference
 from stages.contract import Job, Result
 from stages.forward import Settings
 from stages.video import frames, pixels
+from tests.payload import Folder
 
 SEGMENTS = 7
 KEYFRAMES = 3
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A payload that is a plain folder."""
-
-    path: Path
-
-    def holds(self, name: str) -> bool:
-        return (self.path / name).exists()
-
-    def file(self, name: str) -> Path:
-        if not (self.path / name).exists():
-            raise DamagedArtifact(name)
-        return self.path / name
 
 
 def picture(frame: int) -> NDArray[np.uint8]:

@@ -12,16 +12,9 @@ from manifests.schema import INTERVALS, SEGMENT_SCORES, SMOOTHED
 from manifests.table import read_table, write_table
 from stages import localize
 from stages.contract import Job
+from tests.payload import Folder
 
 MU, SIGMA = 0.45, 0.25
-
-
-class Folder:
-    def __init__(self, path):
-        self.path = path
-
-    def file(self, name):
-        return self.path / name
 
 
 def make_job(tmp_path, scores, fps=30.0, out="out", last=5, **changed):

@@ -10,14 +10,7 @@ from manifests.schema import SEGMENTS
 from manifests.table import write_table
 from stages import moments
 from stages.contract import Job
-
-
-class Folder:
-    def __init__(self, path):
-        self.path = path
-
-    def file(self, name):
-        return self.path / name
+from tests.payload import Folder
 
 
 def make_job(tmp_path, rows, label, segments=None, name="out"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,9 @@ from stages import sample
 from stages.contract import Job
 from stages.video.frames import read_frames
 from stages.video.pixels import read_pixels
+from tests.payload import Folder
 
 BOTTLE = Path(__file__).parents[1] / "data/bottle-detection.mp4"
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A payload that is a folder."""
-
-    path: Path
-
-    def file(self, name: str) -> Path:
-        return self.path / name
 
 
 def timeline(folder: Path, n: int, unsound: tuple[int, ...] = (), stated: int | None = None) -> Any:

@@ -11,16 +11,9 @@ from manifests.table import read_table, write_table
 from stages import score
 from stages.contract import Job
 from stages.probes.scorers import LogisticScorer, save_scorer
+from tests.payload import Folder
 
 FEATURES = {"backbone": {"identity": "abc", "dtype": "float32"}, "keyframes": 8}
-
-
-class Folder:
-    def __init__(self, path):
-        self.path = path
-
-    def file(self, name):
-        return self.path / name
 
 
 def make_job(tmp_path, rows, segments=None, features=FEATURES, layer=1, out="out"):

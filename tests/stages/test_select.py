@@ -10,14 +10,7 @@ from manifests.schema import LAYERS, SELECTION
 from manifests.table import read_table, write_table
 from stages import select
 from stages.contract import Job
-
-
-class Folder:
-    def __init__(self, path):
-        self.path = path
-
-    def file(self, name):
-        return self.path / name
+from tests.payload import Folder
 
 
 def make_job(tmp_path, method, out="out"):

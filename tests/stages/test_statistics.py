@@ -13,14 +13,7 @@ from manifests.schema import LAYERS, SEGMENTS
 from manifests.table import read_table, write_table
 from stages import moments, statistics
 from stages.contract import Job
-
-
-class Folder:
-    def __init__(self, path):
-        self.path = path
-
-    def file(self, name):
-        return self.path / name
+from tests.payload import Folder
 
 
 def make_video(folder, rows, label, dtype="float32"):
