@@ -12,6 +12,7 @@ pyarrow, and looks once at every source file and every artifact folder.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -55,7 +56,7 @@ for folder in sys.argv[1:]:
 """
 
 
-def make_data(root: Path, videos: int) -> Path:
+def make_data(root: Path, videos: int) -> None:
     """A folder of tiny files that stand for videos, labels for them, and a configuration."""
     folder = root / "videos"
     lines = ["video,split,label,class,start_frame,end_frame"]
@@ -77,17 +78,15 @@ def make_data(root: Path, videos: int) -> Path:
     old = time.time_ns() - 10**11  # old enough for their digests to be remembered
     for path in folder.rglob("*.mp4"):
         os.utime(path, ns=(old, old))
-    return config
 
 
-def fill_store(config_path: Path) -> int:
-    """Commit an empty artifact for everything that the planner asks for; returns how many."""
+def fill_store(config_path: Path) -> None:
+    """Commit an empty artifact for everything that the planner asks for."""
     config = load_config(config_path)
     run(config, Options(until="index"), Progress(quiet=True))
     store = Store.open(config.store)
     world = gather(config, store, Choices())
     plans: dict[str, Any] = {}
-    count = 0
     for node in GRAPH:
         plan = plan_stage(node, world, plans)
         catalog = world.committed.setdefault(node.name, StageCatalog())  # type: ignore[attr-defined]
@@ -97,13 +96,11 @@ def fill_store(config_path: Path) -> int:
             text = inputs.text(item, videos.get(item))
             assert text is not None
             _commit(store, node.name, plan.keys[item], recipe_of_node(node, world), text, catalog)
-            count += 1
         plans[node.name] = plan_stage(node, world, plans)
         save_catalog(store, {node.name: catalog})
         write_manifest(config.results, plans[node.name], world, store, {})
     _pretend_outputs()
     outputs.write_outputs(config, world, plans, store)
-    return count + len(plans["index"].digests)
 
 
 def _commit(
@@ -130,32 +127,51 @@ def _pretend_outputs() -> None:
 
 def measure(command: list[str], runs: int) -> tuple[float, float]:
     """Median wall seconds and peak memory in MB of a command that must succeed."""
-    walls, peak = [], 0.0
-    for _ in range(runs + 1):
+    peak = peak_memory(command)  # a run that is not timed, and warms the disk cache
+    walls = []
+    for _ in range(runs):
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
         walls.append(time.perf_counter() - began)
-        if status:
-            raise SystemExit(f"{' '.join(command)} ended with status {status}")
-        peak = max(peak, usage.ru_maxrss / 1024)
-    return statistics.median(walls[1:]), peak  # the first run warms the disk cache
+    return statistics.median(walls), peak
+
+
+def peak_memory(command: list[str]) -> float:
+    """Highest resident memory of a command in MB, watched every few milliseconds.
+
+    Not the kernel's account of the finished process: that begins with the memory of this one,
+    from which it is forked.
+    """
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    status = Path(f"/proc/{process.pid}/status")
+    peak = 0
+    while process.poll() is None:
+        with contextlib.suppress(OSError, StopIteration, ProcessLookupError):
+            lines = status.read_text().splitlines()
+            found = next(line for line in lines if line.startswith("VmHWM"))
+            peak = max(peak, int(found.split()[1]))
+        time.sleep(0.003)
+    return peak / 1000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--videos", type=int, default=6654, help="UCF-Crime and XD-Violence")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--keep", type=Path, help="make the data here and keep it")
+    parser.add_argument(
+        "--keep", type=Path, help="make the data here and keep it, or use what is there"
+    )
     options = parser.parse_args()
     root = options.keep or Path(tempfile.mkdtemp(prefix="hiprobe-bench-"))
     try:
         began = time.perf_counter()
-        config = make_data(root, options.videos)
-        artifacts = fill_store(config)
-        print(
-            f"{options.videos} videos, {artifacts} artifacts, made in {time.perf_counter() - began:.0f} s"
-        )
+        config = root / "run.toml"
+        if not config.exists():
+            make_data(root, options.videos)
+            print(f"made the data in {time.perf_counter() - began:.0f} s", flush=True)
+            fill_store(config)
+        artifacts = sum(1 for _ in (root / "hiprobe-store").glob(f"*/??/*/{RECORD}"))
+        print(f"{options.videos} videos, {artifacts} artifacts")
         python = [sys.executable]
         store = str(root / "hiprobe-store")
         limit, memory = measure([*python, "-c", LIMIT, str(root / "videos"), store], options.runs)

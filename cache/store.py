@@ -294,8 +294,14 @@ class Store:
         return Artifact(draft.stage, draft.key, target)
 
     def _lose_to(self, draft: Draft) -> Artifact:
-        """Somebody published this key first: theirs stands, unless its record cannot be read."""
+        """Somebody published this key first: theirs stands, unless its record cannot be read.
+
+        Two that find it damaged in the same millisecond may set aside what the other puts there:
+        a reader may then miss it for that long, and finds a whole one afterwards.
+        """
         winner = Artifact(draft.stage, draft.key, self.folder(draft.stage, draft.key))
+        if not winner.path.exists():
+            return self._move_in(draft)  # set aside by somebody who saw the same
         try:
             read_commit(winner.path)
         except DamagedArtifact:
@@ -332,9 +338,9 @@ def _list_files(
 
 def _is_blank(root: Path) -> bool:
     """Whether a store can be made here; one that is being made counts."""
-    if not root.is_dir():
-        return not root.exists()
-    return all(entry.name.startswith(f".{MARK}.") for entry in root.iterdir())
+    if not root.exists():
+        return True
+    return root.is_dir() and all(entry.name.startswith(f".{MARK}.") for entry in root.iterdir())
 
 
 def _complete(root: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 OK, USAGE, SOME_FAILED, WORK_FOUND, DAMAGED = 0, 2, 3, 4, 5
-STOPPED = 1
+STOPPED, INTERRUPTED = 1, 130
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -34,7 +34,7 @@ class Guarded(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            code = 143 if type(stop).__name__ == "Terminated" else 130
+            code = getattr(stop, "exit_code", INTERRUPTED)
             _fail("stopped: what is committed stays, nothing half-made is visible", code)
         except ConfigError as error:
             _fail(str(error), USAGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import importlib
@@ -59,7 +60,7 @@ def gather(
     settings = config.sections["data"]
     read = reader_of(settings.kind)
     listing = read(root, config.path("data", "labels"), settings.unlisted)
-    identity, problem = find_backbone(config, store, download=choices.for_run)
+    identity, problem, here = find_backbone(config, store, download=choices.for_run)
     world = World(
         config=config,
         versions={node.name: _version(node.module) for node in GRAPH},
@@ -69,6 +70,7 @@ def gather(
         failures=read_failures(config.results, [node.name for node in GRAPH]),
         backbone=identity,
         backbone_problem=problem,
+        backbone_here=here,
         scorer=_find_scorer(config),
         retry_failed=choices.retry_failed,
     )
@@ -124,39 +126,47 @@ def read_videos(store: Store, key: str) -> tuple[Video, ...]:
     return tuple(map(Video, *(rows[name] for name in names), annotations))
 
 
-def find_backbone(config: Config, store: Store, *, download: bool) -> tuple[str, str]:
-    """The identity of the backbone, or an empty text and why there is none.
+def find_backbone(config: Config, store: Store, *, download: bool) -> tuple[str, str, bool]:
+    """The identity of the backbone, why there is none, and whether the model is on this machine.
 
-    Weight files are digested once and remembered in the store. Where the model is not on this
-    machine, backbone.identity says which one is meant.
+    Weight files are digested once and remembered in the store. Where the model is not here,
+    backbone.identity says which one is meant, and all that it has made can be used.
     """
     from stages.backbones.identity import identify, resolve
 
     settings = config.sections["backbone"]
     if not settings.model:
-        return settings.identity, "no backbone is given: set backbone.model"
+        return settings.identity, "no backbone is given: set backbone.model", False
     model = model_path(config)
     if download and not settings.identity:
         resolve(model, settings.revision, download=True)
-    memory_path = store.root / "catalog" / "backbones.json"
-    remembered: dict[str, str] = {}
-    if memory_path.exists():
-        remembered = read_json(memory_path)
+    memory = store.root / "catalog" / "backbones.json"
+    remembered = _remembered(memory)
     before = dict(remembered)
     try:
         found = identify(model, settings.revision, settings.dtype, settings.attention, remembered)
     except ConfigError:
         if settings.identity:
-            return settings.identity, ""
+            return settings.identity, "", False
         raise
     if remembered != before:
-        replace_json(memory_path, remembered)
+        with contextlib.suppress(OSError):  # a store that cannot be written is digested again
+            replace_json(memory, remembered)
     if settings.identity and settings.identity != found:
         raise ConfigError(
             f"backbone.model is {found}, backbone.identity says {settings.identity}: these are "
             "other weights or files than were meant; correct one of the two"
         )
-    return found, ""
+    return found, "", True
+
+
+def _remembered(path: Path) -> dict[str, str]:
+    """Digests of weight files by name, size and time; nothing where the file is not usable."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def model_path(config: Config) -> str:

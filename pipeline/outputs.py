@@ -31,6 +31,7 @@ from pipeline.toml import to_toml
 from pipeline.world import DATASET, World
 
 STATE = "outputs.json"
+OUTDATED = "outdated"
 
 
 def write_outputs(
@@ -94,7 +95,7 @@ class _Outputs:
         """One table for all videos, from one table per video."""
         plan = self._plans[stage]
         if not plan.digests:
-            self._drop(name)
+            self._retire(name)
             return
 
         def write(path: Path) -> None:
@@ -112,7 +113,7 @@ class _Outputs:
         """A file, or a folder of files, just as the artifact of a data set stage holds it."""
         plan = self._plans[stage]
         if not plan.digests:
-            self._drop(name)
+            self._retire(name)
             return
 
         def write(path: Path) -> None:
@@ -129,18 +130,19 @@ class _Outputs:
     def _open(self, stage: str, item: str) -> Artifact:
         return self._store.artifact(stage, self._plans[stage].keys[item])
 
-    def _drop(self, name: str) -> None:
-        """Remove a result that belongs to another configuration than the one of this folder.
+    def _retire(self, name: str) -> None:
+        """Move a result of another configuration than the folder now shows to `outdated/`.
 
-        It can be had again from the store; left here it would be taken for this one's.
+        Left in its place it would be taken for this one's.
         """
         if self._state.pop(name, None) is None:
             return
-        path = self._folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        path, old = self._folder / name, self._folder / OUTDATED / name
+        old.parent.mkdir(exist_ok=True)
+        if old.is_dir():
+            shutil.rmtree(old)
+        if path.exists():
+            path.replace(old)
 
     def _renew(self, name: str, state: str, write: Callable[[Path], None]) -> None:
         path = self._folder / name

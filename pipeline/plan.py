@@ -40,7 +40,7 @@ class StagePlan:
     failed: dict[str, Failure] = field(default_factory=dict)
     """Items that failed before under the key that they have now."""
     blocked: dict[str, str] = field(default_factory=dict)
-    """Items that cannot be made, with the stage that failed for them."""
+    """Items that cannot be made, with the reason: a stage that failed, or a model that is away."""
 
     @property
     def total(self) -> int:
@@ -125,7 +125,7 @@ def _plan_dataset(plan: StagePlan, world: World, upstream: Upstream) -> None:
             # What failed is left out, and said; what is still to be made is waited for.
             held &= {v.video_id for v in videos_of(world, edge.over)}
         elif source.failed or source.blocked:
-            plan.blocked[DATASET] = edge.stage
+            plan.blocked[DATASET] = f"{edge.stage} failed"
             return
         if held:
             plan.waiting[DATASET] = edge.stage
@@ -156,9 +156,12 @@ def _hold(plan: StagePlan, item: str, source: StagePlan) -> None:
     """An input of this item is not there: it waits, is blocked, or was not selected."""
     if source.node.item == "dataset":
         lost = source.failed or source.blocked
-        (plan.blocked if lost else plan.waiting)[item] = source.node.name
+        if lost:
+            plan.blocked[item] = f"{source.node.name} failed"
+        else:
+            plan.waiting[item] = source.node.name
     elif item in source.failed:
-        plan.blocked[item] = source.node.name
+        plan.blocked[item] = f"{source.node.name} failed"
     elif item in source.blocked:
         plan.blocked[item] = source.blocked[item]
     elif item in source.unselected:
@@ -174,6 +177,9 @@ def _decide(plan: StagePlan, item: str, key: str, world: World, chosen: bool) ->
     digest = committed.digests.get(key)
     if digest is not None:
         plan.digests[item] = digest
+        return
+    if plan.node.backbone and not world.backbone_here:
+        plan.blocked[item] = "the backbone is not on this machine"
         return
     failure = world.failures.get(plan.node.name, {}).get(key)
     if failure is not None and not world.retry_failed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import signal
 import threading
 import time
@@ -38,6 +39,8 @@ BUSY_S = 1.0
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM was received."""
+
+    exit_code = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,8 +306,6 @@ def leave_in_time() -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        import os
-
         timer = threading.Timer(GRACE_S, os._exit, args=(128 + number,))
         timer.daemon = True
         timer.start()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +14,9 @@ from pipeline.record import Previous, read_previous
 from pipeline.run import Summary
 from pipeline.why import reasons, source_warning
 from pipeline.world import World
+
+SHOWN = 30
+"""Lines of one kind that a summary prints."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -70,8 +75,6 @@ def estimate(plan: StagePlan, world: World, previous: Previous | None) -> dict[s
     unknown: dict[str, Any] = {"seconds": None, "bytes": None}
     if not plan.work or previous is None:
         return unknown if plan.work else {"seconds": 0.0, "bytes": 0}
-    import json
-
     sizes = {v.video_id: v.bytes for v in world.videos or ()}
     rows = [row for row in previous.rows().values() if row["status"] == "ok"]
     seconds = sum(json.loads(row["seconds"]).get("all", 0.0) for row in rows)
@@ -174,13 +177,15 @@ def summary_text(summary: Summary) -> str:
         lines.append(f"made in {clock(summary.seconds)}: {made}")
     else:
         lines.append("nothing to do: everything is fresh")
-    lines += [f"note: {note}" for note in summary.notes]
+    lines += _some([f"note: {note}" for note in summary.notes])
     lines += _off({name: plan.off for name, plan in summary.plans.items()})
     for name, plan in summary.plans.items():
+        for reason, count in Counter(plan.blocked.values()).items():
+            lines.append(f"blocked: {count} of {plan.total} items of {name}: {reason}")
         held = len(plan.waiting) + len(plan.todo) + len(plan.unselected)
         if held and name in summary.asked:
             lines.append(f"not made: {held} of {plan.total} items of {name}")
-    lines += [f"FAILED {name} of {f.item}: {f.message}" for name, f in summary.failures]
+    lines += _some([f"FAILED {name} of {f.item}: {f.message}" for name, f in summary.failures])
     if summary.failures:
         lines.append(
             f"{len(summary.failures)} items failed; the rest is finished. "
@@ -211,6 +216,14 @@ def _off(stages: Mapping[str, str]) -> list[str]:
         if reason:
             found.setdefault(reason, []).append(name)
     return [f"off: {', '.join(names)}: {reason}" for reason, names in found.items()]
+
+
+def _some(lines: Sequence[str]) -> list[str]:
+    """The first of many lines, and how many more there are."""
+    if len(lines) <= SHOWN:
+        return list(lines)
+    more = f"... and {len(lines) - SHOWN} more: see manifests/ and events.jsonl in the results"
+    return [*lines[:SHOWN], more]
 
 
 def _known(plan: StagePlan, previous: Previous | None) -> int:

@@ -127,7 +127,7 @@ def explain_item(
             "its key is the same, so it is tried again only by `hiprobe run --retry-failed`",
         ]
     if item in plan.blocked:
-        return [f"{name} of {item} cannot be made: {plan.blocked[item]} failed for it"]
+        return [f"{name} of {item} cannot be made: {plan.blocked[item]}"]
     if item in plan.waiting:
         return [
             f"{name} of {item} waits for {plan.waiting[item]}: if that gives the same bytes as "

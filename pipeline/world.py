@@ -78,6 +78,8 @@ class World:
     """Identity of the backbone; empty where none is configured or it is not on this machine."""
     backbone_problem: str = ""
     """Why there is no identity."""
+    backbone_here: bool = True
+    """Whether the model is on this machine: without it, what it made before is still fresh."""
     scorer: OutsideScorer | None = None
     chosen: frozenset[str] | None = None
     """Videos that --select and --limit leave; None for all."""

@@ -133,13 +133,17 @@ def test_a_key_that_was_made_again_has_its_new_digest(store: Store, gone: str) -
         assert said(store) == truth(store)
 
 
-def test_a_run_that_made_a_key_again_remembers_the_new_digest(store: Store) -> None:
+def test_a_run_that_made_a_key_again_remembers_the_new_digest(
+    store: Store, opened: list[str]
+) -> None:
     memory = load_catalog(store, ["decode"])
     store.quarantine("decode", key_of(3))
     artifact = publish(store, 3, {"a": b"other"})
     memory["decode"].add(artifact.key, artifact.digest, 3, 5)
     save_catalog(store, memory)
+    opened.clear()
     assert said(store) == truth(store)
+    assert opened == []
 
 
 def test_the_table_of_another_store_says_nothing_about_this_one(

@@ -182,8 +182,11 @@ def test_the_heart_keeps_a_claim_alive(
     tmp_path: Path, claims: Claims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims_module, "BEAT_S", 0.05)
+    before = threading.active_count()
     with claims.hold("decode~short"):
         pass
+    while threading.active_count() > before:
+        time.sleep(0.01)  # the heart of the first claim has stopped
     with claims.hold(NAME):
         for _ in range(3):
             age(tmp_path, 1000)

@@ -182,6 +182,21 @@ def test_a_winner_that_cannot_be_read_is_set_aside(store: Store, harm: str) -> N
     assert len(list((store.root / "quarantine").iterdir())) == 1
 
 
+def test_a_bad_winner_that_somebody_else_sets_aside_first_is_no_trouble(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (publish(store).path / "commit.json").write_text("{}")
+    quarantine = Store.quarantine
+
+    def come_second(self: Store, stage: str, key: str) -> Path:
+        quarantine(self, stage, key)
+        return quarantine(self, stage, key)
+
+    monkeypatch.setattr(Store, "quarantine", come_second)
+    assert publish(store).digest == digest_of(PAYLOAD)
+    assert findings(store) == []
+
+
 RACE = """
 import sys, time
 from pathlib import Path
@@ -195,7 +210,7 @@ for number in range(10):
         for name in ("one", "two"):
             (draft.path / name).write_text(f"{name} by process {sys.argv[2]}")
         artifact = store.publish(draft, rows=1)
-    print(artifact.key, artifact.digest)
+    print(artifact.key, artifact.digest if sys.argv[3] == "nothing" else "")
 """
 
 
@@ -207,7 +222,7 @@ def test_processes_that_publish_the_same_keys_agree(tmp_path: Path, before: str)
         for number in range(10):
             with store.draft("decode", 1, {"size": 8}, {"source": number}) as draft:
                 (store.folder("decode", draft.key) / "leftover").mkdir(parents=True)
-    processes = [start(RACE, root, rank) for rank in range(4)]
+    processes = [start(RACE, root, rank, before) for rank in range(4)]
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

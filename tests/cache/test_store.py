@@ -5,15 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from stat import S_IMODE
 
 import pytest
 
+from cache import store as store_module
 from cache.errors import ConfigError, DamagedArtifact, MissingArtifact, NotAStore, StoreTooNew
 from cache.store import Store
 from tests.cache.stores import (
@@ -25,7 +23,6 @@ from tests.cache.stores import (
     inputs,
     key_of,
     publish,
-    staged,
     start,
     unwritable,
 )
@@ -99,6 +96,24 @@ def test_a_store_whose_making_was_interrupted_can_be_made(tmp_path: Path, foreve
     for _ in break_each(attempt, errno.EIO, forever=forever):
         publish(Store.open(tmp_path / str(number)))
     assert number > 10
+
+
+def test_a_store_that_somebody_makes_this_very_moment_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_blank = store_module._is_blank
+
+    def come_second(root: Path) -> bool:
+        monkeypatch.setattr(store_module, "_is_blank", is_blank)
+        Store.open(root)
+        return is_blank(root)
+
+    monkeypatch.setattr(store_module, "_is_blank", come_second)
+    assert Store.open(tmp_path / "store").stages() == []
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / ".format.json.0123456789ab.tmp").touch()
+    assert Store.open(half).stages() == []
 
 
 def test_processes_that_open_a_new_store_at_once_agree(tmp_path: Path) -> None:
@@ -213,7 +228,9 @@ def test_a_name_that_is_not_listed_is_not_held(store: Store, name: str) -> None:
         artifact.file(name)
 
 
-@pytest.mark.parametrize("harm", ["gone", "short", "long", "empty", "folder", "link", "no folder"])
+@pytest.mark.parametrize(
+    "harm", ["gone", "short", "long", "empty", "folder", "link", "link of its size", "no folder"]
+)
 @pytest.mark.parametrize("asked", ["states.zarr/c/0", "states.zarr"])
 def test_a_file_that_is_not_whole_is_named(store: Store, harm: str, asked: str) -> None:
     artifact = publish(store)
@@ -227,6 +244,8 @@ def test_a_file_that_is_not_whole_is_named(store: Store, harm: str, asked: str) 
     elif harm == "link":
         (store.root.parent / "elsewhere").write_bytes(whole)
         path.symlink_to(store.root.parent / "elsewhere")
+    elif harm == "link of its size":
+        path.symlink_to("x" * len(whole))
     elif harm == "no folder":
         shutil.rmtree(path.parent)
         path.parent.write_text("a file where a folder was")
@@ -285,98 +304,7 @@ def test_a_logical_digest_stands_for_the_bytes_of_a_table(store: Store) -> None:
     assert len(findings(store)) == 1, "every byte is checked all the same"
 
 
-# Tidying up
-
-
-def draft_of(store: Store, host: str, pid: int | str, *, hours: float = 0) -> Path:
-    """A draft as a process of that number left it on that host, some hours ago."""
-    path = store.root / "staging" / f"decode~{host}~{pid}~0123456789ab"
-    (path / "states.zarr").mkdir(parents=True)
-    (path / "states.zarr" / "0").touch()
-    then = time.time() - 3600 * hours
-    for entry in (path / "states.zarr" / "0", path / "states.zarr", path):
-        os.utime(entry, (then, then))
-    return path
-
-
-def here(store: Store) -> str:
-    with store.draft("decode", 1, RECIPE, inputs(0)) as draft:
-        return draft.path.name.split("~")[1]
-
-
-@pytest.fixture
-def dead() -> int:
-    """The number of a process that has ended."""
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
-
-
-def test_drafts_of_dead_processes_of_this_host_are_swept_at_once(store: Store, dead: int) -> None:
-    draft_of(store, here(store), dead)
-    kept = store.parts(key_of(0))
-    kept.mkdir()
-    assert store.sweep() == 1
-    assert (staged(store), kept.is_dir()) == ([], True)
-
-
-def test_the_draft_of_a_living_process_is_never_swept(store: Store) -> None:
-    other = start("import sys; sys.stdin.read()")
-    own = draft_of(store, here(store), os.getpid(), hours=100)
-    theirs = draft_of(store, here(store), other.pid, hours=100)
-    assert store.sweep() == 0
-    assert own.exists()
-    assert theirs.exists()
-    other.kill()
-    other.communicate()
-    assert store.sweep() == 1
-    assert not theirs.exists()
-
-
-def test_on_another_host_age_decides(store: Store, dead: int) -> None:
-    old = draft_of(store, "other", os.getpid(), hours=25)
-    young = draft_of(store, "elsewhere", dead, hours=23)
-    busy = draft_of(store, "third", dead, hours=25)
-    (busy / "states.zarr" / "0").write_bytes(b"a new shard, deep in an old folder")
-    os.utime(busy, (0, 0))
-    os.utime(busy / "states.zarr", (0, 0))
-    assert store.sweep() == 1
-    assert not old.exists()
-    assert young.exists()
-    assert busy.exists()
-    assert store.sweep(age_s=3600) == 1
-    assert not young.exists()
-
-
-def test_a_container_of_the_same_name_is_another_host(
-    store: Store, dead: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    draft = draft_of(store, socket.gethostname(), dead)
-    inside = draft_of(store, f"{socket.gethostname()}+4026599999", dead)
-    assert store.sweep() == 0
-    assert draft.exists()
-    assert inside.exists()
-
-
-@pytest.mark.parametrize("off", [-1e6, 1e6])
-def test_a_clock_that_is_off_sweeps_nothing_more_and_nothing_less(
-    store: Store, off: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = draft_of(store, "other", 1, hours=25)
-    young = draft_of(store, "elsewhere", 1)
-    real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + off)
-    assert store.sweep() == 1
-    assert not old.exists()
-    assert young.exists()
-
-
-def test_what_no_draft_is_called_stays(store: Store) -> None:
-    for name in ("notes.txt", "a~b~c~d", "a~b~-1~d", "a~b"):
-        (store.root / "staging" / name).touch()
-        os.utime(store.root / "staging" / name, (0, 0))
-    assert store.sweep() == 0
-    assert staged(store) == ["a~b", "a~b~-1~d", "a~b~c~d", "notes.txt"]
+# Setting aside
 
 
 def test_quarantine_takes_out_of_sight_and_keeps_the_bytes(store: Store) -> None:

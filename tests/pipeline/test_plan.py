@@ -99,7 +99,7 @@ def test_a_failure_blocks_what_reads_it_and_is_left_out_of_the_reduces() -> None
     failed = dataclasses.replace(start, failures={"decode": {key: failure}})
     settled, plans = worlds.settle(failed)
     assert plans["decode"].failed == {"test/a1": failure}
-    assert plans["localize"].blocked == {"test/a1": "decode"}
+    assert plans["localize"].blocked == {"test/a1": "decode failed"}
     truth = Inputs(NODES["evaluate"], settled, plans).values
     assert truth["missing"] == ["test/a1"]
     assert sorted(truth["truth"]) == ["test/a2", "test/n1"]
