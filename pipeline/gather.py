@@ -26,6 +26,7 @@ from manifests.schema import ANNOTATIONS, VIDEOS
 from manifests.table import read_table
 from pipeline.config import Config
 from pipeline.graph import GRAPH, NODES
+from pipeline.pause import no_collection
 from pipeline.plan import plan_stage
 from pipeline.record import read_failures
 from pipeline.world import DATASET, OutsideScorer, Video, World
@@ -49,6 +50,7 @@ class Choices:
     a backbone that is named by its hub id."""
 
 
+@no_collection()
 def gather(
     config: Config, store: Store, choices: Choices, progress: Report = lambda done, total: None
 ) -> World:

@@ -16,6 +16,7 @@ from cache.catalog import StageCatalog
 from cache.keys import Keymaker
 from pipeline.graph import FITTING, GRAPH, Node
 from pipeline.inputs import Inputs, active_edges
+from pipeline.pause import no_collection
 from pipeline.values import videos_of
 from pipeline.world import DATASET, Failure, World
 
@@ -57,6 +58,7 @@ class StagePlan:
 Upstream = Mapping[str, StagePlan]
 
 
+@no_collection()
 def plan_all(world: World) -> dict[str, StagePlan]:
     """Plan every stage, in the order of the graph."""
     plans: dict[str, StagePlan] = {}
@@ -65,6 +67,7 @@ def plan_all(world: World) -> dict[str, StagePlan]:
     return plans
 
 
+@no_collection()
 def plan_stage(node: Node, world: World, upstream: Upstream) -> StagePlan:
     """Plan one stage, given the plans of everything before it."""
     plan = StagePlan(node, off=switched_off(node, world, upstream))
