@@ -173,7 +173,9 @@ def test_an_artifact_of_another_stage_is_found(store: Store, first: Artifact) ->
     assert "decode" in finding.message
 
 
-@pytest.mark.parametrize("name", ["stray", "states.zarr/c/2", ".hidden", "deep/er/file"])
+@pytest.mark.parametrize(
+    "name", ["stray", "states.zarr/c/2", ".hidden", "deep/er/file", "deep/commit.json"]
+)
 def test_a_quick_look_finds_a_stray_file(first: Artifact, name: str) -> None:
     (first.path / name).parent.mkdir(parents=True, exist_ok=True)
     (first.path / name).write_bytes(b"")
