@@ -73,8 +73,12 @@ def make_data(root: Path, videos: int) -> None:
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
     config = root / "run.toml"
     config.write_text(
-        f'[data]\nvideos = "videos"\nlabels = "labels.csv"\n[backbone]\nidentity = "{"b" * 64}"\n'
+        '[data]\nvideos = "videos"\nlabels = "labels.csv"\n[backbone]\nmodel = "model"\n'
     )
+    model = root / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "internvl", "dtype": "bfloat16"}')
+    (model / "model.safetensors").write_bytes(b"weights")
     old = time.time_ns() - 10**11  # old enough for their digests to be remembered
     for path in folder.rglob("*.mp4"):
         os.utime(path, ns=(old, old))

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from cache.digest import file_digest
-from cache.errors import ConfigError, DamagedArtifact, HiprobeError, ItemError
+from cache.errors import ConfigError, DamagedArtifact, HiprobeError, ItemError, MissingArtifact
 from cache.keys import Keymaker
 from cache.store import Artifact, Store
 from manifests.table import table_digest
 from pipeline.environment import environment
 from stages.backbones.reference import BackboneReference
-from stages.contract import Job, Payload, Result, no_progress
+from stages.contract import Job, Result, no_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,21 @@ class Outcome:
 def execute(task: Task, progress: Callable[[float, float], None] = no_progress) -> Outcome:
     """Make one artifact, unless it is there or being made; never raises for one item's trouble."""
     store = Store(task.store)
+    try:
+        return _find_or_build(task, store, progress)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return _failure(task, error)
+        text = (
+            f"no space left for the store: {task.stage} of {task.item} needed more than the "
+            f"{store.free_bytes():,} bytes that are free; make room and run again, nothing is lost"
+        )
+        return Outcome(task.item, "stopped", error_class="RunStopped", message=text)
+    except Exception as error:
+        return _failure(task, error)
+
+
+def _find_or_build(task: Task, store: Store, progress: Callable[[float, float], None]) -> Outcome:
     key = _key(task)
     found = store.find(task.stage, key)
     if found is not None:
@@ -99,19 +114,7 @@ def execute(task: Task, progress: Callable[[float, float], None] = no_progress) 
         found = store.find(task.stage, key)  # published between the look and the claim
         if found is not None:
             return _outcome(task, "hit", found)
-        try:
-            return _outcome(task, "built", _build(task, store, progress))
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                free = store.free_bytes()
-                text = (
-                    f"no space left for the store: {task.stage} of {task.item} needed more than the "
-                    f"{free:,} bytes that are free; make room and run again, nothing is lost"
-                )
-                return Outcome(task.item, "stopped", error_class="RunStopped", message=text)
-            return _failure(task, error)
-        except Exception as error:
-            return _failure(task, error)
+        return _outcome(task, "built", _build(task, store, progress))
 
 
 def _key(task: Task) -> str:
@@ -127,9 +130,17 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
             item=task.item,
             settings=task.settings,
             out=draft.path,
-            inputs={role: _open(store, where) for role, where in task.single.items()},
+            inputs={
+                role: Folder(where)
+                if isinstance(where, Path)
+                else _open(store, *where, task.inputs[role])
+                for role, where in task.single.items()
+            },
             many={
-                role: {video: store.artifact(stage, key) for video, key in sorted(keys.items())}
+                role: {
+                    video: _open(store, stage, key, task.members[role][video])
+                    for video, key in sorted(keys.items())
+                }
                 for role, (stage, keys) in task.many.items()
             },
             values=task.values,
@@ -154,8 +165,15 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
     return artifact
 
 
-def _open(store: Store, where: tuple[str, str] | Path) -> Payload:
-    return Folder(where) if isinstance(where, Path) else store.artifact(*where)
+def _open(store: Store, stage: str, key: str, digest: str) -> Artifact:
+    """An input, which must still have the content that it had when this item was planned."""
+    artifact = store.artifact(stage, key)
+    if artifact.digest != digest:
+        raise MissingArtifact(
+            f"{stage}/{key} was made again with other content (digest {digest[:12]} when this was "
+            f"planned, {artifact.digest[:12]} now); nothing was made from it: run again"
+        )
+    return artifact
 
 
 def _check_source(task: Task) -> None:
