@@ -15,7 +15,10 @@ from pipeline.environment import source_digest
 from pipeline.inputs import Inputs
 from pipeline.plan import StagePlan, Upstream, recipe_of_node
 from pipeline.record import Previous
-from pipeline.world import World
+from pipeline.world import Video, World
+
+LOOKED_AT = 200
+"""Items whose last record is opened to see which input is another one; the rest are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,41 +59,35 @@ def reasons(
         counted["; ".join(changed)] += len(plan.todo)
         return [Reason(text, count) for text, count in counted.items()]
     rows = previous.rows()
-    inputs = (
-        Inputs(plan.node, world, upstream) if plan.node.name != "index" or world.listing else None
-    )
-    for item in plan.todo:
-        counted[_item_reason(item, plan, world, rows.get(item), inputs, store)] += 1
+    inputs = None
+    if plan.node.name != "index" or world.listing:
+        inputs = Inputs(plan.node, world, upstream)
+    videos = {v.video_id: v for v in world.videos or ()}
+    for number, item in enumerate(plan.todo):
+        told = _short_reason(plan, item, rows.get(item))
+        if not told and number < LOOKED_AT and inputs is not None:
+            changes = _input_changes(item, plan, videos.get(item), rows[item], inputs, store)
+            told = ", ".join(sorted({path.split(".", 1)[0] for path, _, _ in changes}))
+            told = f"other {told}" if told else ""
+        counted[told or "other inputs"] += 1
     return [Reason(text, count) for text, count in counted.items()]
 
 
-def _item_reason(
-    item: str,
-    plan: StagePlan,
-    world: World,
-    row: Mapping[str, Any] | None,
-    inputs: Inputs | None,
-    store: Store,
-) -> str:
+def _short_reason(plan: StagePlan, item: str, row: Mapping[str, Any] | None) -> str:
+    """Why an item is to be made, where that can be told without looking at its last artifact."""
     if row is None:
         return "new"
-    if row["status"] == "failed" and row["key"] == plan.keys.get(item):
+    if row["key"] != plan.keys.get(item):
+        return ""
+    if row["status"] == "failed":
         return f"failed before ({row['error_class']})"
-    if row["key"] == plan.keys.get(item):
-        return "its artifact is no longer in the store"
-    if inputs is None:
-        return "source files to be digested"
-    changed = {
-        path.split(".", 1)[0]
-        for path, _, _ in _input_changes(item, plan, world, row, inputs, store)
-    }
-    return f"other {', '.join(sorted(changed))}" if changed else "other inputs"
+    return "its artifact is no longer in the store"
 
 
 def _input_changes(
     item: str,
     plan: StagePlan,
-    world: World,
+    video: Video | None,
     row: Mapping[str, Any],
     inputs: Inputs,
     store: Store,
@@ -99,12 +96,25 @@ def _input_changes(
     before = store.find(plan.node.name, row["key"])
     if before is None:
         return []
-    video = next((v for v in world.videos or () if v.video_id == item), None)
-    text = inputs.text(item, video)
     try:
-        return differences(dict(before.commit.inputs), json.loads(text or "{}"))
+        commit = before.commit
     except StoreError:
         return []
+    found = differences(dict(commit.inputs), json.loads(inputs.text(item, video) or "{}"))
+    return [
+        (role, old, _members_changed(commit.members[role], inputs.members[role]))
+        if role in inputs.members and role in commit.members
+        else (role, old, new)
+        for role, old, new in found
+    ]
+
+
+def _members_changed(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """What happened to the videos that are folded into one input."""
+    more, fewer = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
+    other = sorted(name for name in old.keys() & new.keys() if old[name] != new[name])
+    counts = [(more, "more"), (fewer, "fewer"), (other, "with other content")]
+    return ", ".join(f"{len(names)} {text} ({names[0]})" for names, text in counts if names)
 
 
 def explain_item(
@@ -141,7 +151,8 @@ def explain_item(
         return [*lines, "  it was not made in this run's folder before"]
     lines += [f"  {text}" for text in changed_recipe(plan, world, previous)]
     inputs = Inputs(plan.node, world, upstream)
-    for path, old, new in _input_changes(item, plan, world, row, inputs, store):
+    video = next((v for v in world.videos or () if v.video_id == item), None)
+    for path, old, new in _input_changes(item, plan, video, row, inputs, store):
         lines.append(f"  input {path}: {show(old)} -> {show(new)}")
     if row["key"] == plan.keys.get(item):
         lines.append("  its artifact is no longer in the store")

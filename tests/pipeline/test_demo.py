@@ -191,6 +191,22 @@ def test_why_names_the_field_with_both_values(demo: Demo, hiprobe: Hiprobe) -> N
     assert "waits for localize" in hiprobe("why", demo.config, "evaluate", *changed).out
 
 
+def test_why_names_the_input_and_the_videos_that_are_others(
+    own_demo: Demo, hiprobe: Hiprobe
+) -> None:
+    assert hiprobe(
+        "run", own_demo.config, "--quiet", "--set", "fit.c=0.5", "--until", "fit"
+    ).code == 0  # fmt: skip
+    told = hiprobe("why", own_demo.config, "score", "test/fight_02", "--set", "fit.c=0.5").out
+    assert "input scorer: " in told
+    assert "other scorer" in hiprobe("plan", own_demo.config, "--set", "fit.c=0.5").out
+    labels = own_demo.folder / "data" / "labels.csv"
+    kept = [line for line in labels.read_text().splitlines() if "test/fight_02" not in line]
+    labels.write_text("\n".join(kept) + "\n")
+    fewer = ("--set", "data.unlisted=score")
+    assert "1 fewer (test/fight_02)" in hiprobe("why", own_demo.config, "evaluate", *fewer).out
+
+
 def test_changing_kappa_runs_localize_and_what_follows(own_demo: Demo, hiprobe: Hiprobe) -> None:
     changed = ("--set", "localize.kappa=0.9", "--set", "explain.max_new_tokens=2")
     done = hiprobe("run", own_demo.config, "--quiet", "--json", *changed)
