@@ -12,6 +12,8 @@ from pipeline.task import Outcome
 TTY_S = 0.2
 PLAIN_S = 10.0
 """Seconds between two lines on a terminal, and where there is none."""
+TOLD = 0.005
+"""Share of the work from which on a remaining time means something."""
 
 
 class Progress:
@@ -71,7 +73,7 @@ class Progress:
         rate = self._done / elapsed if elapsed else 0.0
         parts = [f"{self._stage:<10} {self._done}/{self._total}", f"{rate:.1f} items/s"]
         share = self._share()
-        if self._done < self._total and share > 0:
+        if self._done < self._total and share > TOLD:
             parts.append(f"ETA {clock(elapsed * (1 - share) / share)}")
         else:
             parts.append(clock(elapsed))
