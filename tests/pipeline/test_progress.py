@@ -38,9 +38,9 @@ def test_the_remaining_time_is_weighted_by_the_size_of_the_videos(
     stream = Terminal()
     line = Progress(stream)
     line.start("decode", {"long": 90.0, "short": 10.0})
-    now[0] = 9.0
+    now[0] = 18.0
     line.update(Outcome("long", "built"))
-    assert stream.getvalue().endswith("ETA 1 s")  # 9 s for 90 % of the bytes
+    assert stream.getvalue().endswith("ETA 2 s")  # 18 s for 90 % of the bytes
 
 
 def test_no_remaining_time_is_made_up_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
