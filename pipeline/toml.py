@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cache.fields import notes
-from pipeline.config import SECTIONS, Config
+from pipeline.config import PATHS, SECTIONS, Config
 
 
 def to_toml(config: Config, *, identity: str) -> str:
-    """The resolved configuration of a run: what was used, defaults included.
+    """The resolved configuration of a run: what was used, defaults included, ready to be run.
 
     The identity of the backbone is written in, so that a colleague who has the cache and not the
-    model gets the same keys. Paths stay as they were given.
+    model gets the same keys. Relative paths start at the results folder, where the file lies; a
+    path that was given as an absolute one stays so.
     """
     values = {name: dataclasses.asdict(settings) for name, settings in config.sections.items()}
     values["backbone"]["identity"] = identity
+    for section, name in (*PATHS, ("backbone", "model")):
+        given = values[section][name]
+        path = config.folder / given
+        if given and not Path(given).expanduser().is_absolute() and path.exists():
+            values[section][name] = Path(os.path.relpath(path, config.results)).as_posix()
     return render(values, head="The configuration of this run, with every default written out.")
 
 

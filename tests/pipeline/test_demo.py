@@ -348,3 +348,13 @@ def test_results_of_another_configuration_do_not_stay_beside_new_ones(
     assert hiprobe("run", own_demo.config, "--quiet").code == 0
     assert (own_demo.folder / "metrics.json").read_bytes() == before
     assert hiprobe("plan", own_demo.config, "--check").code == 0
+
+
+def test_the_resolved_configuration_can_be_run_from_where_it_lies(
+    own_demo: Demo, hiprobe: Hiprobe
+) -> None:
+    resolved = own_demo.folder / "config.toml"
+    assert hiprobe("plan", resolved, "--check").code == 0
+    assert str(own_demo.folder) not in resolved.read_text()
+    assert built(hiprobe("run", resolved, "--quiet", "--json")) == {}
+    assert hiprobe("plan", resolved, "--check").code == 0
