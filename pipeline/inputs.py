@@ -43,18 +43,16 @@ class Inputs:
             self._fix("backbone", world.backbone)
         labels = ["label"] if "label" in node.values else []
         source = ["source"] if self.reads_source else []
-        self._roles = sorted({*self._tables, *self._fixed, *labels, *source})
+        roles = sorted({*self._tables, *self._fixed, *labels, *source})
+        self._steps = [(r, self._fixed.get(r), self._tables.get(r)) for r in roles]
 
     def text(self, item: str, video: Video | None) -> str | None:
         """Canonical JSON of an item's inputs; None (see `missing`) where one is not there."""
         texts = []
-        for role in self._roles:
-            fixed = self._fixed.get(role)
+        for role, fixed, table in self._steps:
             if fixed is not None:
                 texts.append(fixed)
-                continue
-            table = self._tables.get(role)
-            if table is not None:
+            elif table is not None:
                 digest = table[1].get(item)
                 if digest is None:
                     self.missing = table[0]
