@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def write_table(
 
 def write_arrow(path: Path, table: pa.Table) -> None:
     """Write an Arrow table that `make_table` made, atomically."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         pq.write_table(table, draft, compression="zstd")
         os.replace(draft, path)

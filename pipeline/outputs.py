@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from cache.atomic import replace_json
+from cache.atomic import replace_bytes, replace_json
 from cache.digest import read_json
 from cache.store import Artifact, Store
 from manifests.schema import (
@@ -72,7 +74,9 @@ class _Outputs:
     def resolved(self, config: Config, world: World) -> None:
         """config.toml: every field with the value that was used, and the backbone's identity."""
         text = to_toml(config, identity=world.backbone)
-        self._renew("config.toml", fold({"text": text}), lambda path: _write_text(path, text))
+        self._renew(
+            "config.toml", fold({"text": text}), lambda path: replace_bytes(path, text.encode())
+        )
 
     def videos(self) -> None:
         """videos.parquet: the index manifest with what decoding has found."""
@@ -140,8 +144,8 @@ class _Outputs:
         path, old = self._folder / name, self._folder / OUTDATED / name
         old.parent.mkdir(exist_ok=True)
         if old.is_dir():
-            shutil.rmtree(old)
-        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another run has moved it this moment
             path.replace(old)
 
     def _renew(self, name: str, state: str, write: Callable[[Path], None]) -> None:
@@ -166,15 +170,13 @@ def _with_frames(table: pa.Table, found: Mapping[str, Mapping[str, Any]]) -> pa.
 
 
 def _copy(source: Path, target: Path) -> None:
-    draft = target.with_name(f".{target.name}.tmp")
-    shutil.copyfile(source, draft)
-    draft.replace(target)
-
-
-def _write_text(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    # Two runs of one name may be at work: each writes beside the place under a name of its own.
+    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        shutil.copyfile(source, draft)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def read_metrics(results: Path) -> dict[str, Any] | None:

@@ -153,8 +153,8 @@ def test_two_runs_at_once_share_the_work(own_demo: Demo) -> None:
     expected = digests(own_demo.folder / "store")
     words = ("--set", "run.store=fresh", "--until", "localize")
     both = [start(own_demo, *words), start(own_demo, *words)]
-    for process in both:
-        assert process.wait(timeout=240) == 0, said(own_demo)
+    codes = [process.wait(timeout=240) for process in both]
+    assert codes == [0, 0], said(own_demo)
     fresh = digests(own_demo.folder / "fresh")
     assert fresh.items() <= expected.items()
     assert {name.split("/")[0] for name in fresh} >= {"decode", "forward", "fit", "localize"}
