@@ -64,14 +64,22 @@ class Artifact:
     def file(self, name: str) -> Path:
         """The path of a payload file, or of a folder of them, checked against the record.
 
-        Every listed file must be there with its size: raises DamagedArtifact, naming the file,
-        otherwise.
+        Every listed file must be there with its size, and a file asked for by its own name must
+        have its digest (Parquet and safetensors would give a flipped bit as another number; the
+        shards in a Zarr folder carry checksums of their own): raises DamagedArtifact, naming the
+        file, otherwise.
         """
         listed = [e for e in self.commit.files if e.path == name or e.path.startswith(f"{name}/")]
         if not listed:
             raise DamagedArtifact(f"artifact {self.stage}/{self.key} does not hold {name}")
         for entry in listed:
             check_size(self, entry)
+            if entry.path == name and file_digest(self.path / name) != entry.sha256:
+                raise DamagedArtifact(
+                    f"artifact {self.stage}/{self.key}: {name} does not have the digest of its "
+                    "record; `hiprobe cache repair --full` sets it aside and the next run makes it "
+                    "again"
+                )
         return self.path / name
 
 

@@ -37,6 +37,11 @@ BUSY_S = 1.0
 """Seconds between two looks at items that another process is making."""
 
 
+MENDED = ("DamagedArtifact", "MissingArtifact")
+"""Failures that the second pass mends: one damaged scorer fails every video, and is no reason to
+stop."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM was received."""
 
@@ -206,6 +211,8 @@ class _Pass:
                 if outcome.status == "stopped":
                     error = ConfigError if outcome.error_class == "ConfigError" else RunStopped
                     raise error(outcome.message)
+                if outcome.error_class in MENDED:
+                    continue
                 in_a_row = in_a_row + 1 if outcome.status == "failed" else 0
                 if in_a_row >= budget:
                     raise RunStopped(

@@ -358,3 +358,31 @@ def test_the_resolved_configuration_can_be_run_from_where_it_lies(
     assert str(own_demo.folder) not in resolved.read_text()
     assert built(hiprobe("run", resolved, "--quiet", "--json")) == {}
     assert hiprobe("plan", resolved, "--check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "override"),
+    [
+        ("fit", "scorer.safetensors", "localize.kappa=0.2"),
+        ("score", "scores.parquet", "localize.kappa=0.7"),
+        ("moments", "moments.safetensors", "statistics.bins=32"),
+    ],
+)
+def test_a_flipped_bit_is_found_on_reading_and_only_its_artifact_is_made_again(
+    own_demo: Demo, hiprobe: Hiprobe, stage: str, name: str, override: str
+) -> None:
+    store = own_demo.folder / "store"
+    before = digests(store, stage)
+    victim = next((store / stage).glob(f"*/*/{name}"))
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 16
+    victim.write_bytes(data)
+    if stage == "fit":  # the scores are to be made again from it
+        shutil.rmtree(store / "score")
+    done = hiprobe(
+        "run", own_demo.config, "--quiet", "--json", "--set", override, "--until", "localize"
+    )
+    assert done.code == 0, done.out
+    assert built(done)[stage] == 1
+    assert digests(store, stage).items() >= before.items()
+    assert len(list((store / "quarantine").iterdir())) == 1
