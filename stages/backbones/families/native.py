@@ -1,0 +1,42 @@
+"""What checkpoints in a native layout of transformers share: tokenizer, template, loading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.backbones import prompting
+from stages.backbones.weights import load_native
+
+
+class NativeFamily:
+    """A checkpoint folder whose config.json names a class of transformers."""
+
+    model_class = ""
+    """Name of that class in transformers."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoConfig
+
+        self.folder = folder
+        # The library's own reading of config.json: what the file leaves out gets its default.
+        self.config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+        self.tokenizer: Any = prompting.load_tokenizer(folder)
+
+    def encode(self, expanded: str) -> NDArray[np.int64]:
+        """Token ids [tokens] of an expanded text."""
+        return prompting.encode(self.tokenizer, expanded)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of generated tokens, special ones left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def load_model(self, dtype: str, attention: str) -> Any:
+        """The model in evaluation mode on the CPU."""
+        import transformers
+
+        return load_native(self.folder, getattr(transformers, self.model_class), dtype, attention)
