@@ -27,6 +27,9 @@ class FieldNote:
     """The allowed values, where they are few."""
     check: Callable[[Any], str | None] | None = None
     """Returns what is wrong with a value ("must be at least 1"), or None."""
+    parse: Callable[[Any], Any] | None = None
+    """Makes the field's value of the TOML value, where its type alone does not say how; raises
+    TypeError that says what is expected."""
 
 
 def recipe(
@@ -35,9 +38,10 @@ def recipe(
     *,
     choices: Sequence[str] = (),
     check: Callable[[Any], str | None] | None = None,
+    parse: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Declare a settings field that changes the numbers, and so enters the key."""
-    return _field(default, FieldNote("recipe", doc, tuple(choices), check))
+    return _field(default, FieldNote("recipe", doc, tuple(choices), check, parse))
 
 
 def knob(
@@ -46,9 +50,10 @@ def knob(
     *,
     choices: Sequence[str] = (),
     check: Callable[[Any], str | None] | None = None,
+    parse: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Declare a settings field that changes how work is done, never a number."""
-    return _field(default, FieldNote("knob", doc, tuple(choices), check))
+    return _field(default, FieldNote("knob", doc, tuple(choices), check, parse))
 
 
 def at_least(low: float) -> Callable[[Any], str | None]:

@@ -162,11 +162,11 @@ def _settings(
             continue
         default = next(f.default for f in dataclasses.fields(settings) if f.name == name)
         try:
-            values[name] = convert(value, default)
+            note = known[name]
+            values[name] = note.parse(value) if note.parse else convert(value, default)
         except TypeError as error:
             problems.append(f"{section}.{name} = {value!r}: {error}")
             continue
-        note = known[name]
         if note.choices and values[name] not in note.choices:
             allowed = ", ".join(repr(choice) for choice in note.choices)
             problems.append(f"{section}.{name} = {value!r}: must be one of {allowed}")
