@@ -54,7 +54,7 @@ def build_backbone(folder: Path, seed: int = 0) -> None:
     """Write the checkpoint of a small InternVL into `folder`; the same seed gives the same bytes."""
     from transformers import GenerationConfig
 
-    from stages.backbones.internvl import quiet_progress
+    from stages.backbones.weights import quiet_progress
 
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer()

@@ -80,7 +80,8 @@ class Captured:
     """What a forward pass left, on the model's device and in its dtype."""
 
     states: Any
-    """torch tensor [segments, prompts, len(wanted.layers), dim], before the final norm."""
+    """torch tensor [segments, prompts, len(wanted.layers), dim], before the final norm;
+    None if no layer is wanted."""
     heads: Any = None
     """Head outputs before o_proj: [segments, prompts, len(wanted.heads), head_dim], or with
     `whole_heads` [segments, prompts, layers, heads * head_dim], head-major; None if not wanted."""

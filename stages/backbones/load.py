@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from cache.errors import ConfigError
-from stages.backbones.contract import Backbone
+from stages.backbones.contract import Backbone, Family
 from stages.backbones.identity import identify, read_config, resolve, resolved_dtype
 from stages.backbones.reference import BackboneReference
 
-Maker = Callable[[Path, str, str, str], Backbone]
+FAMILIES: dict[str, tuple[str, str]] = {
+    "internvl": ("stages.backbones.families.internvl", "InternVL"),
+    "internvl_chat": ("stages.backbones.families.internvl_chat", "InternVLChat"),
+    "llava_onevision": ("stages.backbones.families.llava_onevision", "LlavaOneVision"),
+    "qwen2_5_vl": ("stages.backbones.families.qwen2_5_vl", "Qwen2_5VL"),
+    "qwen3_vl": ("stages.backbones.families.qwen3_vl", "Qwen3VL"),
+}
+"""Module and class of each family, by the model_type of config.json. To add one: docs/backbones.md."""
 
 _LOADED: dict[BackboneReference, Backbone] = {}
 _LOCK = threading.Lock()
@@ -37,9 +44,11 @@ def forget() -> None:
 
 def _load(reference: BackboneReference) -> Backbone:
     folder = resolve(reference.model, reference.revision, download=False)
-    make = _adapter(folder)
+    family = family_of(folder)
     dtype = resolved_dtype(folder, reference.dtype)
-    backbone = make(folder, dtype, reference.attention, _device(reference.device))
+    from stages.backbones.multimodal import Multimodal
+
+    backbone = Multimodal(family, dtype, reference.attention, _device(reference.device))
     if reference.identity:
         # After loading, so that files exchanged while they were read are noticed too.
         found = identify(
@@ -54,30 +63,20 @@ def _load(reference: BackboneReference) -> Backbone:
     return backbone
 
 
-def _internvl(folder: Path, dtype: str, attention: str, device: str) -> Backbone:
-    from stages.backbones.internvl import InternVL
+def family_of(folder: Path) -> Family:
+    """The family of a checkpoint folder, made from its small files; no weights are read.
 
-    return InternVL(folder, dtype, attention, device)
-
-
-ADAPTERS: dict[str, Maker] = {"internvl": _internvl}
-"""How to load each architecture, by the model_type of its config.json."""
-
-
-def _adapter(folder: Path) -> Maker:
+    Raises ConfigError for an architecture that is not supported, naming those that are.
+    """
     model_type = str(read_config(folder).get("model_type"))
-    if model_type == "internvl_chat":
-        raise ConfigError(
-            f"backbone {folder.name} has the original InternVL layout (internvl_chat), which is "
-            "not supported yet and would need its own code: use the same model's -hf conversion, "
-            "such as OpenGVLab/InternVL3-8B-hf or OpenGVLab/InternVL2_5-8B-MPO-hf"
-        )
-    if model_type not in ADAPTERS:
+    if model_type not in FAMILIES:
         raise ConfigError(
             f"backbone {folder.name} has the architecture {model_type!r}; supported: "
-            f"{', '.join(sorted(ADAPTERS))}"
+            f"{', '.join(sorted(FAMILIES))}"
         )
-    return ADAPTERS[model_type]
+    module, name = FAMILIES[model_type]
+    family: Family = getattr(importlib.import_module(module), name)(folder)
+    return family
 
 
 def _device(device: str) -> str:

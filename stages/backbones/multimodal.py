@@ -1,0 +1,174 @@
+"""Any supported architecture behind the Backbone contract: generic, but for its family."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cache.errors import ConfigError
+from stages.backbones import generation
+from stages.backbones.capture import Decoder, Taps
+from stages.backbones.contract import (
+    Captured,
+    Explanation,
+    Family,
+    Picture,
+    Prepared,
+    Prompt,
+    Wanted,
+)
+from stages.backbones.prefill import run_many, run_one
+
+YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
+NO = ("no", "No", "NO", " no", " No", " NO")
+"""Beginnings of an answer."""
+
+
+class Multimodal:
+    """One loaded checkpoint of any family."""
+
+    def __init__(self, family: Family, dtype: str, attention: str, device: str) -> None:
+        self._family = family
+        self._model = family.load_model(dtype, attention).to(device)
+        self._device = torch.device(device)
+        self._decoder = Decoder(self._model.get_decoder())
+        text = self._model.config.get_text_config()
+        self.model_type = family.model_type
+        self.layers = len(self._decoder.layers)
+        self.dim = int(text.hidden_size)
+        self.heads = int(text.num_attention_heads)
+        self.head_dim = int(self._decoder.o_proj[0].in_features) // self.heads
+        self.dtype = dtype
+        self._encoded: dict[Any, tuple[str, NDArray[np.int64]]] = {}
+        self._answers: tuple[torch.Tensor, torch.Tensor] | None = None
+        # Hooks belong to the model: two passes at once would mix their states.
+        self._lock = threading.Lock()
+
+    def prepare(
+        self, keyframes: Sequence[Picture], seconds: Sequence[float], prompts: Sequence[Prompt]
+    ) -> Prepared:
+        """Make keyframes, their times and prompts into one input of the model."""
+        if not keyframes or len(keyframes) != len(seconds):
+            raise ValueError(
+                f"a segment has keyframes and a time for each, got {len(keyframes)} keyframes and "
+                f"{len(seconds)} times"
+            )
+        times = tuple(float(time - seconds[0]) for time in seconds)
+        pictures = self._family.resize(keyframes)
+        found = [self._tokenized(prompt, pictures.shape, times) for prompt in prompts]
+        return Prepared(
+            pictures, times, tuple(ids for _, ids in found), tuple(text for text, _ in found)
+        )
+
+    def forward(self, batch: Sequence[Prepared], wanted: Wanted) -> Captured:
+        """One pass over segments of one shape; on the device, nothing is waited for."""
+        self._check(wanted)
+        with self._lock, torch.inference_mode():
+            visual, seconds = self._visual(batch)
+            ids = self._token_ids(batch)
+            positions = [self._family.positions(self._model, each, visual, seconds) for each in ids]
+            if len(ids) == 1:
+                taps = run_one(
+                    self._model, self._decoder, self._family, ids[0], positions[0], visual, wanted
+                )
+            else:
+                taps = run_many(
+                    self._model, self._decoder, self._family, ids, positions, visual, wanted
+                )
+            found = taps.captured(self.head_dim)
+            if not wanted.yes_no:
+                return found
+            return Captured(found.states, found.heads, self._yes_no(taps))
+
+    def explain(
+        self, batch: Sequence[Prepared], seed: int, max_new_tokens: int
+    ) -> list[Explanation]:
+        """Answer the one prompt of each item by greedy decoding."""
+        with self._lock, torch.inference_mode():
+            visual, seconds = self._visual(batch)
+            (ids,) = self._token_ids(batch)
+            inputs = {**self._family.token_inputs(ids), **visual}
+            return generation.answer(
+                self._model, self._family, inputs, ids, seed, max_new_tokens
+            )
+
+    def _tokenized(
+        self, prompt: Prompt, shape: tuple[int, ...], seconds: tuple[float, ...]
+    ) -> tuple[str, NDArray[np.int64]]:
+        """Text and token ids of a prompt; most segments of a video share them."""
+        text = self._family.text(prompt, shape[0], seconds)
+        expanded = self._family.expand(text, shape, seconds)
+        if (found := self._encoded.get(expanded)) is None:
+            ids = self._family.encode(expanded)
+            shown = np.flatnonzero(np.isin(ids, self._family.visual_ids))
+            if not len(shown) or shown[-1] == len(ids) - 1:
+                raise ConfigError(
+                    f"the prompt came out with {len(shown)} visual tokens in {len(ids)} tokens, and "
+                    "pictures followed by text are expected: the checkpoint's tokenizer or chat "
+                    "template does not fit its architecture"
+                )
+            found = self._encoded[expanded] = (text, ids)
+        return found
+
+    def _visual(self, batch: Sequence[Prepared]) -> tuple[Mapping[str, Any], list[Any]]:
+        """The pictures as the model takes them, in its dtype, and their times."""
+        shapes = {item.shape for item in batch}
+        if len(shapes) != 1:
+            raise ValueError(f"a batch holds inputs of one shape, these have {sorted(shapes)}")
+        shown = self._upload(np.stack([item.pictures for item in batch]))
+        seconds = [item.seconds for item in batch]
+        visual = {
+            # Only pixels: times and grids must keep their precision.
+            name: value.to(self._model.dtype) if name.startswith("pixel_values") else value
+            for name, value in self._family.visual_inputs(shown, seconds).items()
+        }
+        return visual, seconds
+
+    def _token_ids(self, batch: Sequence[Prepared]) -> list[torch.Tensor]:
+        """Per prompt [segments, tokens]."""
+        prompts = range(len(batch[0].token_ids))
+        return [self._upload(np.stack([item.token_ids[p] for item in batch])) for p in prompts]
+
+    def _upload(self, array: NDArray[Any]) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        if self._device.type == "cuda":
+            # From pinned memory the copy is queued behind the pass that still runs.
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor.to(self._device)
+
+    def _check(self, wanted: Wanted) -> None:
+        wrong = [layer for layer in wanted.layers if not 0 <= layer <= self.layers]
+        if wrong:
+            raise ConfigError(
+                f"forward.layers names layer {wrong[0]}, and this backbone has layers 0 to "
+                f"{self.layers}"
+            )
+        for layer, head in wanted.heads:
+            if not (0 <= layer < self.layers and 0 <= head < self.heads):
+                raise ConfigError(
+                    f"forward.heads names head {[layer, head]}, and this backbone has heads "
+                    f"[0, 0] to {[self.layers - 1, self.heads - 1]}"
+                )
+
+    def _yes_no(self, taps: Taps) -> torch.Tensor:
+        """Probability of a first token that says yes, and of one that says no, in float32."""
+        if self._answers is None:
+            yes, no = (self._first_tokens(words) for words in (YES, NO))
+            # A token that begins both (a space of its own, say) tells nothing.
+            pair = (sorted(yes - no), sorted(no - yes))
+            if not all(pair):
+                raise ConfigError("forward.yes_no: the tokenizer has no tokens for yes and no")
+            self._answers = tuple(torch.tensor(ids, device=self._device) for ids in pair)  # type: ignore[assignment]
+        assert self._answers is not None
+        last = self._model.get_decoder().norm(taps.layer(self.layers))
+        chances = self._model.get_output_embeddings()(last).float().softmax(dim=-1)
+        return torch.stack([chances[..., ids].sum(dim=-1) for ids in self._answers], dim=-1)
+
+    def _first_tokens(self, words: Sequence[str]) -> set[int]:
+        start = len(self._family.encode(""))
+        return {int(self._family.encode(word)[start]) for word in words}
