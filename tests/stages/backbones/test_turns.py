@@ -68,6 +68,7 @@ def test_a_later_item_stands_back_for_an_earlier_one_that_comes_again() -> None:
             with turns.of(0):
                 later_waits.wait(30)
                 order.append(f"earlier {number}")
+            time.sleep(0.02)  # the later one could take its chance here
         turns.done(0)
 
     def later() -> None:
