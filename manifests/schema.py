@@ -134,6 +134,19 @@ PIXELS = TableSchema(
     ("frame",),
 )
 
+YES_NO = TableSchema(
+    "yes_no",
+    1,
+    "how the answer to each prompt would begin, one row per segment and prompt",
+    (
+        SEGMENT,
+        Column("prompt", "int32", "number of the prompt in forward.prompts, from 0"),
+        Column("yes", "float64", "probability that the first token says yes"),
+        Column("no", "float64", "probability that it says no"),
+    ),
+    ("segment", "prompt"),
+)
+
 LAYERS = TableSchema(
     "layers",
     1,

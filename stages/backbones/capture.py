@@ -17,7 +17,6 @@ import torch
 from cache.errors import ConfigError
 from stages.backbones.contract import Captured, Wanted
 
-
 NARROW = 32
 """Positions that the last layer computes. One would do, but a product of a single row takes another
 kernel than one of many, and the bits would depend on the size of the batch."""

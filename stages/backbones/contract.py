@@ -115,6 +115,8 @@ class Backbone(Protocol):
     """Width of a head."""
     dtype: str
     """float32, bfloat16 or float16: the precision of the states."""
+    full_batches: bool
+    """Whether rounding depends on the size of a batch, as on a GPU: batches are then filled up."""
 
     def prepare(
         self, keyframes: Sequence[Picture], seconds: Sequence[float], prompts: Sequence[Prompt]
@@ -181,9 +183,7 @@ class Family(Protocol):
         """
         ...
 
-    def visual_inputs(
-        self, pictures: Any, seconds: Sequence[Sequence[float]]
-    ) -> Mapping[str, Any]:
+    def visual_inputs(self, pictures: Any, seconds: Sequence[Sequence[float]]) -> Mapping[str, Any]:
         """Keyword arguments of the model that carry the pictures: normalised, patched, gridded.
 
         `pictures`: uint8 tensor [segments, keyframes, height, width, 3] on the model's device, where
@@ -199,7 +199,11 @@ class Family(Protocol):
         ...
 
     def positions(
-        self, model: Any, token_ids: Any, visual: Mapping[str, Any], seconds: Sequence[Sequence[float]]
+        self,
+        model: Any,
+        token_ids: Any,
+        visual: Mapping[str, Any],
+        seconds: Sequence[Sequence[float]],
     ) -> Any:
         """Explicit position_ids of whole prompts: [segments, tokens], or as the model takes them,
         with the tokens in the last axis.

@@ -1,4 +1,4 @@
-"""From a stream of pictures to what the model takes: grouped, and read ahead."""
+"""From a stream of pictures to batches that the model takes: grouped, read ahead, sorted by shape."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cache.errors import ItemError
+from stages.backbones.contract import Picture, Prepared
 
 T = TypeVar("T")
-Picture = NDArray[np.uint8]
+Numbered = tuple[int, Prepared]
+"""A segment's number, and the segment as the model takes it."""
 
 
 def wanted_frames(groups: Sequence[Sequence[int]]) -> list[int]:
@@ -65,3 +64,22 @@ def read_ahead(items: Iterator[T], depth: int) -> Generator[T, None, None]:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class Buckets:
+    """Segments that wait until a batch of one shape is full: nothing is ever padded."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[object, list[Numbered]] = {}
+
+    def add(self, number: int, item: Prepared, size: int) -> list[Numbered]:
+        """Take a segment in; the full batch of `size` that it completes, or nothing."""
+        bucket = self._waiting.setdefault(item.shape, [])
+        bucket.append((number, item))
+        return self._waiting.pop(item.shape) if len(bucket) >= size else []
+
+    def rest(self) -> list[list[Numbered]]:
+        """What is left of every shape, as batches that are not full."""
+        found = list(self._waiting.values())
+        self._waiting.clear()
+        return found

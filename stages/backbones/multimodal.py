@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from cache.errors import ConfigError
-from stages.backbones import generation
 from stages.backbones.capture import Decoder, Taps
 from stages.backbones.contract import (
     Captured,
@@ -44,6 +43,7 @@ class Multimodal:
         self.heads = int(text.num_attention_heads)
         self.head_dim = int(self._decoder.o_proj[0].in_features) // self.heads
         self.dtype = dtype
+        self.full_batches = self._device.type != "cpu"
         self._encoded: dict[Any, tuple[str, NDArray[np.int64]]] = {}
         self._answers: tuple[torch.Tensor, torch.Tensor] | None = None
         # Hooks belong to the model: two passes at once would mix their states.
@@ -89,13 +89,13 @@ class Multimodal:
         self, batch: Sequence[Prepared], seed: int, max_new_tokens: int
     ) -> list[Explanation]:
         """Answer the one prompt of each item by greedy decoding."""
+        from stages.backbones import generation
+
         with self._lock, torch.inference_mode():
-            visual, seconds = self._visual(batch)
+            visual, _ = self._visual(batch)
             (ids,) = self._token_ids(batch)
             inputs = {**self._family.token_inputs(ids), **visual}
-            return generation.answer(
-                self._model, self._family, inputs, ids, seed, max_new_tokens
-            )
+            return generation.answer(self._model, self._family, inputs, ids, seed, max_new_tokens)
 
     def _tokenized(
         self, prompt: Prompt, shape: tuple[int, ...], seconds: tuple[float, ...]
