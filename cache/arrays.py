@@ -1,59 +1,29 @@
-"""Hidden states of one video as a Zarr 3 array [segments, layers, dim] that cannot lie.
+"""Hidden states and attention heads of one video on disk, each number under its own name.
 
-A Zarr array left to its defaults gives wrong numbers for a flipped bit and fill values for a shard
-that is gone. Here every inner chunk and every shard index carries a crc32c, the fill value is NaN, empty chunks are
-written, and every read first checks that each shard is there with the one size it can have.
-
-Layout: shard (c, layers, dim), inner chunk (c, 1, dim), so that one layer of a shard is one range.
-NumPy has no bfloat16: its bits are kept as uint16 with the attribute `logical_dtype`.
+Both are a `cache.shards` array [segments, slots, width]. A slot is one prompt and one layer (or
+head): slot = prompt * len(layers) + index of the layer in `layers`. Layers and heads are asked for
+by their numbers in the model, so that an array that keeps a few of them reads like one of all.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 
 from cache.errors import DamagedArtifact
+from cache.ranges import ranges_of
+from cache.shards import ShardedArray, shard_rows, write_shards
 
-SHARD_ROWS = 512
-"""Segments that a shard holds at most."""
+__all__ = ["Heads", "States", "shard_rows", "write_heads", "write_states"]
 
-# Chunks that equal the fill value must be written too. Zarr heeds this only as global configuration
-# (given to a call it is ignored); it is set once because a scoped change is not safe among threads.
-zarr.config.set({"array.write_empty_chunks": True})
-
-_BFLOAT16_NAN = 0x7FC0
-_STORED = {"float32": "float32", "float16": "float16", "bfloat16": "uint16"}
-_CRC_BYTES = 4
-_INDEX_BYTES = 16
-
-
-def shard_rows(segments: int) -> int:
-    """Segments per shard of a video: near 512, and evenly spread over its shards."""
-    if segments < 1:
-        raise ValueError(f"an array of hidden states has at least 1 segment, {segments} given")
-    shards = -(-segments // SHARD_ROWS)
-    return -(-segments // shards)
-
-
-def to_bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Round float32 to bfloat16 (nearest, ties to even) and return its bits; NaN stays NaN."""
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
-    return np.where(np.isnan(values), np.uint16(_BFLOAT16_NAN), rounded)
-
-
-def from_bfloat16_bits(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """The float32 values of bfloat16 bits; exact."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+Pair = tuple[int, int]
+"""(layer, head), both counted from 0."""
 
 
 def write_states(
@@ -61,189 +31,240 @@ def write_states(
     blocks: Iterable[NDArray[Any]],
     *,
     segments: int,
-    layers: int,
+    layers: Sequence[int],
     dim: int,
     logical_dtype: str,
+    prompts: int = 1,
 ) -> None:
-    """Write hidden states [segments, layers, dim] into the new folder `path`, shard by shard.
+    """Write the hidden states of `layers` (numbers, increasing) into the new folder `path`.
 
-    Each block is [shard_rows(segments), layers, dim] (the last may be shorter), of the logical dtype
-    "float32" or "float16", or uint16 bits for "bfloat16". Only whole shards are ever written.
-    Raises FileExistsError where the folder is there, ValueError for blocks that do not fit.
+    Each block is [shard_rows(segments), prompts, len(layers), dim] (the last may be shorter), of the
+    logical dtype "float32" or "float16", or uint16 bits for "bfloat16". Only whole shards are ever
+    written. Raises FileExistsError where the folder is there, ValueError for what does not fit.
     """
-    stored = _stored_dtype(logical_dtype)
-    rows = shard_rows(segments)
-    if path.exists():
-        raise FileExistsError(f"{path.name} exists already: hidden states are written once")
-    array = _create(path, (segments, layers, dim), rows, stored, logical_dtype)
-    start = 0
-    for block in blocks:
-        expected = (min(rows, segments - start), layers, dim)
-        if block.shape != expected or block.dtype != stored or expected[0] < 1:
-            raise ValueError(
-                f"block at segment {start}: expected {expected} {stored}, "
-                f"got {block.shape} {block.dtype}"
-            )
-        array[start : start + len(block)] = block
-        start += len(block)
-    if start != segments:
-        raise ValueError(f"{segments} segments were announced and {start} written")
+    numbers = [int(number) for number in layers]
+    _require_names("layers", numbers, prompts)
+    write_shards(
+        path,
+        blocks,
+        segments=segments,
+        inner=(prompts, len(numbers), dim),
+        logical_dtype=logical_dtype,
+        names=("segment", "prompt_layer", "dim"),
+        attributes={"layers": numbers, "prompts": prompts},
+    )
+
+
+def write_heads(
+    path: Path,
+    blocks: Iterable[NDArray[Any]],
+    *,
+    segments: int,
+    head_dim: int,
+    logical_dtype: str,
+    heads: Sequence[Pair] = (),
+    whole: Pair | None = None,
+    prompts: int = 1,
+) -> None:
+    """Write attention heads into the new folder `path`: the pairs `heads`, or all of a model.
+
+    `heads` are increasing (layer, head) pairs and blocks [rows, prompts, len(heads), head_dim];
+    `whole` is (layers, heads per layer) and blocks [rows, prompts, layers, heads * head_dim], where
+    the numbers of one head lie together. Rows, dtypes and errors are those of `write_states`.
+    """
+    if (whole is None) == (not heads):
+        raise ValueError("give either the pairs of `heads` or the size of the `whole`, not both")
+    pairs = [(int(layer), int(head)) for layer, head in heads] if whole is None else _all(*whole)
+    _require_names("heads", pairs, prompts)
+    said: dict[str, Any] = {"prompts": prompts}
+    if whole is None:
+        said["heads"] = [list(pair) for pair in pairs]
+        inner = (prompts, len(pairs), head_dim)
+    else:
+        said |= {"heads": "all", "layers": whole[0], "heads_per_layer": whole[1]}
+        inner = (prompts, whole[0], whole[1] * head_dim)
+    write_shards(
+        path,
+        blocks,
+        segments=segments,
+        inner=inner,
+        logical_dtype=logical_dtype,
+        names=("segment", "prompt_head" if whole is None else "prompt_layer", "dim"),
+        attributes=said,
+    )
 
 
 @dataclass(frozen=True, repr=False)
 class States:
     """Hidden states of one video on disk; made by `States.open`. Every read is checked."""
 
-    path: Path
-    shape: tuple[int, int, int]
-    """[segments, layers, dim]."""
-    logical_dtype: str
-    """float32, float16 or bfloat16: the precision of the stored numbers."""
-    array: Any
-    """The Zarr array; read it through the methods below, which check it."""
+    stored: ShardedArray
+    layers: tuple[int, ...]
+    """The numbers of the layers that are kept, increasing: 0 is the embedding output, l >= 1 the
+    output of decoder layer l."""
+    prompts: int
+    """How many questions were asked about every segment."""
 
     @classmethod
     def open(cls, path: Path) -> States:
-        """Open an array that `write_states` wrote; raises DamagedArtifact if it is not whole."""
+        """Open what `write_states` wrote; raises DamagedArtifact if it is not whole."""
+        stored = ShardedArray.open(path)
         try:
-            document = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
-            shape, logical = _checked_metadata(path.name, document)
-            array = zarr.open_array(path, mode="r", zarr_format=3)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DamagedArtifact(f"{path.name}: zarr.json cannot be read: {error}") from error
-        states = cls(path, shape, logical, array)
-        for shard in range(states.shards):
-            states._check_shard(shard)
-        return states
+            layers = [int(number) for number in stored.attributes["layers"]]
+            prompts = int(stored.attributes["prompts"])
+            _require_names("layers", layers, prompts)
+            _require_slots(stored, prompts * len(layers))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _no_array(path, "hidden states", error) from error
+        return cls(stored, tuple(layers), prompts)
 
     @property
-    def rows(self) -> int:
-        """Segments per shard."""
-        return shard_rows(self.shape[0])
+    def segments(self) -> int:
+        """Number of segments."""
+        return self.stored.shape[0]
 
     @property
-    def shards(self) -> int:
-        """Number of shards."""
-        return -(-self.shape[0] // self.rows)
+    def dim(self) -> int:
+        """Width of a hidden state."""
+        return self.stored.shape[2]
 
-    def layer(self, layer: int) -> NDArray[np.float32]:
-        """One layer of all segments, float32 [segments, dim]; raises DamagedArtifact."""
-        if not 0 <= layer < self.shape[1]:
-            raise IndexError(f"layer {layer} asked for, there are 0 to {self.shape[1] - 1}")
-        parts = [self._read(shard, layer) for shard in range(self.shards)]
-        return np.concatenate(parts)
+    @property
+    def logical_dtype(self) -> str:
+        """float32, float16 or bfloat16: the precision of the stored numbers."""
+        return self.stored.logical_dtype
 
-    def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Shard by shard: the first segment and float32 [rows, layers, dim]; DamagedArtifact."""
-        for shard in range(self.shards):
-            yield shard * self.rows, self._read(shard, slice(None))
+    def layer(self, number: int, prompt: int = 0) -> NDArray[np.float32]:
+        """One layer of all segments, float32 [segments, dim].
 
-    def _read(self, shard: int, layer: int | slice) -> NDArray[np.float32]:
-        self._check_shard(shard)
-        start = shard * self.rows
-        try:
-            values = self.array[start : min(start + self.rows, self.shape[0]), layer]
-        except (ValueError, OSError, RuntimeError, KeyError, IndexError) as error:
-            raise DamagedArtifact(
-                f"{self.path.name}: shard {shard} does not decode ({error}); verify the store, "
-                "this artifact must be computed again"
-            ) from error
-        if self.logical_dtype == "bfloat16":
-            return from_bfloat16_bits(values)
-        return np.asarray(values, dtype=np.float32)
+        Raises IndexError that names what is there, DamagedArtifact.
+        """
+        _require_prompt(prompt, self.prompts)
+        if number not in self.layers:
+            raise IndexError(f"layer {number} asked for, there are {ranges_of(self.layers)}")
+        return self.stored.slot(prompt * len(self.layers) + self.layers.index(number))
 
-    def _check_shard(self, shard: int) -> None:
-        file = self.path / "c" / str(shard) / "0" / "0"
-        _, layers, dim = self.shape
-        chunk = self.rows * dim * np.dtype(_STORED[self.logical_dtype]).itemsize + _CRC_BYTES
-        expected = layers * (chunk + _INDEX_BYTES) + _CRC_BYTES
-        found = file.stat().st_size if file.is_file() else None
-        if found != expected:
-            state = "is missing" if found is None else f"has {found} bytes"
-            raise DamagedArtifact(
-                f"{self.path.name}: shard {shard} {state}, expected {expected} bytes; "
-                "this artifact must be computed again"
-            )
+    def blocks(self, prompt: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Shard by shard: the first segment and float32 [rows, len(layers), dim].
+
+        Raises IndexError for a prompt that is not there, DamagedArtifact.
+        """
+        _require_prompt(prompt, self.prompts)
+        first = prompt * len(self.layers)
+        for shard in range(self.stored.shards):
+            block = self.stored.block(shard, slice(first, first + len(self.layers)))
+            yield shard * self.stored.rows, block
 
     def __repr__(self) -> str:
-        """Shape and dtype, never data."""
-        return f"States({self.path.name}, shape={self.shape}, dtype={self.logical_dtype})"
+        """Sizes and dtype, never data."""
+        return (
+            f"States({self.stored.path.name}, segments={self.segments}, prompts={self.prompts}, "
+            f"layers=[{ranges_of(self.layers)}], dim={self.dim}, dtype={self.logical_dtype})"
+        )
 
 
-def _stored_dtype(logical_dtype: str) -> np.dtype[Any]:
-    if logical_dtype not in _STORED:
-        raise ValueError(f"dtype {logical_dtype!r} given, one of {sorted(_STORED)} expected")
-    return np.dtype(_STORED[logical_dtype])
+@dataclass(frozen=True, repr=False)
+class Heads:
+    """Attention heads of one video on disk; made by `Heads.open`. Every read is checked."""
+
+    stored: ShardedArray
+    heads: tuple[Pair, ...]
+    """The (layer, head) pairs that are kept, increasing and counted from 0: heads of layer l act
+    within the decoder layer whose output is hidden state l + 1."""
+    prompts: int
+    """How many questions were asked about every segment."""
+    per_slot: int
+    """Heads that lie in one slot: all of a layer, or 1."""
+
+    @classmethod
+    def open(cls, path: Path) -> Heads:
+        """Open what `write_heads` wrote; raises DamagedArtifact if it is not whole."""
+        stored = ShardedArray.open(path)
+        said = stored.attributes
+        try:
+            prompts = int(said["prompts"])
+            if said["heads"] == "all":
+                per_slot = int(said["heads_per_layer"])
+                pairs = _all(int(said["layers"]), per_slot)
+            else:
+                per_slot = 1
+                pairs = [(int(layer), int(head)) for layer, head in said["heads"]]
+            _require_names("heads", pairs, prompts)
+            _require_slots(stored, prompts * len(pairs) // per_slot)
+            if stored.shape[2] % per_slot:
+                raise ValueError(f"{per_slot} heads do not fit in a width of {stored.shape[2]}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise _no_array(path, "attention heads", error) from error
+        return cls(stored, tuple(pairs), prompts, per_slot)
+
+    @property
+    def segments(self) -> int:
+        """Number of segments."""
+        return self.stored.shape[0]
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head."""
+        return self.stored.shape[2] // self.per_slot
+
+    @property
+    def logical_dtype(self) -> str:
+        """float32, float16 or bfloat16: the precision of the stored numbers."""
+        return self.stored.logical_dtype
+
+    def head(self, layer: int, head: int, prompt: int = 0) -> NDArray[np.float32]:
+        """One head of all segments, float32 [segments, head_dim].
+
+        Raises IndexError that names what is there, DamagedArtifact.
+        """
+        _require_prompt(prompt, self.prompts)
+        if (layer, head) not in self.heads:
+            raise IndexError(f"head {[layer, head]} asked for, there are {_kept(self.heads)}")
+        per_prompt = len(self.heads) // self.per_slot
+        slot, place = divmod(self.heads.index((layer, head)), self.per_slot)
+        values = self.stored.slot(prompt * per_prompt + slot)
+        # A copy: a view would keep the other heads of the layer in memory with it.
+        return values[:, place * self.head_dim : (place + 1) * self.head_dim].copy()
+
+    def __repr__(self) -> str:
+        """Sizes and dtype, never data."""
+        return (
+            f"Heads({self.stored.path.name}, segments={self.segments}, prompts={self.prompts}, "
+            f"heads={len(self.heads)}, head_dim={self.head_dim}, dtype={self.logical_dtype})"
+        )
 
 
-def _create(
-    path: Path, shape: tuple[int, int, int], rows: int, stored: np.dtype[Any], logical: str
-) -> Any:
-    _, layers, dim = shape
-    sharding = ShardingCodec(
-        chunk_shape=(rows, 1, dim),
-        codecs=[BytesCodec(endian="little"), Crc32cCodec()],
-        index_codecs=[BytesCodec(endian="little"), Crc32cCodec()],
+def _all(layers: int, heads_per_layer: int) -> list[Pair]:
+    return [(layer, head) for layer in range(layers) for head in range(heads_per_layer)]
+
+
+def _kept(heads: Sequence[Pair]) -> str:
+    """Some pairs as text; of many only the first and the last."""
+    if len(heads) > 8:
+        return f"{len(heads)} from {list(heads[0])} to {list(heads[-1])}"
+    return ", ".join(str(list(pair)) for pair in heads)
+
+
+def _require_names(what: str, found: Sequence[Any], prompts: int) -> None:
+    """Raise ValueError unless there are some, each more than the one before, and a prompt."""
+    follow = all(one < two for one, two in pairwise(found))
+    if not found or np.min(found) < 0 or not follow:
+        raise ValueError(f"{what} {list(found)} given, expected numbers from 0 on, increasing")
+    if prompts < 1:
+        raise ValueError(f"{prompts} prompts given, expected at least 1")
+
+
+def _require_slots(stored: ShardedArray, expected: int) -> None:
+    if stored.shape[1] != expected:
+        raise ValueError(f"{stored.shape[1]} slots found, {expected} described")
+
+
+def _require_prompt(prompt: int, prompts: int) -> None:
+    if not 0 <= prompt < prompts:
+        raise IndexError(f"prompt {prompt} asked for, there are {ranges_of(range(prompts))}")
+
+
+def _no_array(path: Path, what: str, error: Exception) -> DamagedArtifact:
+    return DamagedArtifact(
+        f"{path.name}: zarr.json does not describe {what} ({error}); this artifact must be "
+        "computed again"
     )
-    return zarr.create_array(
-        path,
-        shape=shape,
-        dtype=stored,
-        chunks=(rows, layers, dim),
-        serializer=sharding,
-        compressors=None,
-        filters=None,
-        fill_value=_BFLOAT16_NAN if logical == "bfloat16" else float("nan"),
-        dimension_names=("segment", "layer", "dim"),
-        # The shape is said twice: a changed digit in zarr.json must not pass for another array.
-        attributes={"logical_dtype": logical, "shape": list(shape)},
-        zarr_format=3,
-    )
-
-
-def _checked_metadata(name: str, document: Any) -> tuple[tuple[int, int, int], str]:
-    """Shape and logical dtype of a zarr.json whose every statement agrees with the layout."""
-    try:
-        attributes = document["attributes"]
-        logical = attributes["logical_dtype"]
-        segments, layers, dim = (int(n) for n in attributes["shape"])
-        rows = shard_rows(segments)
-        found = {
-            "shape": document["shape"],
-            "data_type": document["data_type"],
-            "chunk grid": document["chunk_grid"],
-            "chunk keys": document["chunk_key_encoding"],
-            "codecs": document["codecs"],
-        }
-        expected = {
-            "shape": [segments, layers, dim],
-            "data_type": _STORED.get(logical),
-            "chunk grid": {
-                "name": "regular",
-                "configuration": {"chunk_shape": [rows, layers, dim]},
-            },
-            "chunk keys": {"name": "default", "configuration": {"separator": "/"}},
-            "codecs": [_codec_document(rows, dim)],
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedArtifact(f"{name}: zarr.json lacks or garbles {error}") from error
-    for what, value in expected.items():
-        if found[what] != value:
-            raise DamagedArtifact(
-                f"{name}: zarr.json says {what} {found[what]}, expected {value}; "
-                "this artifact must be computed again"
-            )
-    return (segments, layers, dim), str(logical)
-
-
-def _codec_document(rows: int, dim: int) -> dict[str, Any]:
-    plain = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-    return {
-        "name": "sharding_indexed",
-        "configuration": {
-            "chunk_shape": [rows, 1, dim],
-            "codecs": plain,
-            "index_codecs": plain,
-            "index_location": "end",
-        },
-    }

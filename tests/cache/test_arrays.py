@@ -1,10 +1,9 @@
-"""Hidden states on disk: exact both ways, and never a wrong number from a damaged file."""
+"""Hidden states and heads on disk: every number is found under its own layer, head and prompt."""
 
 from __future__ import annotations
 
 import json
-import math
-import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,243 +14,285 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache import arrays
-from cache.arrays import States, from_bfloat16_bits, shard_rows, to_bfloat16_bits, write_states
+from cache import shards
+from cache.arrays import Heads, States, shard_rows, write_heads, write_states
 from cache.errors import DamagedArtifact
+from cache.shards import to_bfloat16_bits
 
-SHAPE = (7, 3, 5)
+Array = np.ndarray[Any, Any]
+LAYERS = st.sets(st.integers(0, 40), min_size=1, max_size=5).map(sorted)
+PAIRS = st.sets(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=6)
+DTYPES = st.sampled_from(["float32", "float16", "bfloat16"])
 
 
-def pieces(values: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
+def pieces(values: Array) -> Iterator[Array]:
     rows = shard_rows(len(values))
     for start in range(0, len(values), rows):
         yield values[start : start + rows]
 
 
-def write(path: Path, values: np.ndarray[Any, Any], logical_dtype: str) -> None:
-    segments, layers, dim = values.shape
+def sample(*shape: int, dtype: str = "float32") -> tuple[Array, Array]:
+    """Stored numbers of a shape, and what they are as float32."""
+    # Every number is a whole one below 256, which each of the dtypes holds exactly.
+    values = np.random.default_rng(sum(shape)).integers(-255, 256, size=shape).astype(np.float32)
+    return (to_bfloat16_bits(values) if dtype == "bfloat16" else values.astype(dtype)), values
+
+
+def write(path: Path, stored: Array, layers: list[int], dtype: str = "float32") -> States:
+    segments, prompts, _, dim = stored.shape
     write_states(
-        path,
-        pieces(values),
-        segments=segments,
-        layers=layers,
-        dim=dim,
-        logical_dtype=logical_dtype,
-    )
-
-
-def sample(dtype: str, shape: tuple[int, int, int] = SHAPE) -> np.ndarray[Any, Any]:
-    values = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    return to_bfloat16_bits(values) if dtype == "bfloat16" else values.astype(dtype)
-
-
-def as_float32(stored: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Independent reading of the stored numbers: bfloat16 is the upper half of a float32."""
-    if stored.dtype == np.uint16:
-        padded = np.zeros((*stored.shape, 2), dtype="<u2")
-        padded[..., 1] = stored
-        return padded.view("<f4")[..., 0]
-    return stored.astype(np.float32)
+        path, pieces(stored), segments=segments, layers=layers, dim=dim, logical_dtype=dtype,
+        prompts=prompts,
+    )  # fmt: skip
+    return States.open(path)
 
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrays, "SHARD_ROWS", 3)
-
-
-@given(st.integers(1, 200_000))
-def test_shards_hold_at_most_512_rows_and_waste_less_than_one_row_each(segments: int) -> None:
-    rows = shard_rows(segments)
-    shards = math.ceil(segments / 512)
-    assert rows <= 512
-    assert 0 <= shards * rows - segments < shards
-
-
-def test_no_segment_is_no_array() -> None:
-    with pytest.raises(ValueError, match="at least 1 segment"):
-        shard_rows(0)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 3)
 
 
 @pytest.mark.usefixtures("small_shards")
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_what_is_written_is_read_exactly(tmp_path: Path, dtype: str) -> None:
-    stored = sample(dtype)
-    write(tmp_path / "states.zarr", stored, dtype)
-    states = States.open(tmp_path / "states.zarr")
-    expected = as_float32(stored)
-    assert states.shape == SHAPE
-    assert states.logical_dtype == dtype
-    for layer in range(SHAPE[1]):
-        found = states.layer(layer)
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found, expected[:, layer])
-    starts, blocks = zip(*states.blocks(), strict=True)
-    assert starts == (0, 3, 6)
-    assert all(block.dtype == np.float32 for block in blocks)
-    np.testing.assert_array_equal(np.concatenate(blocks), expected)
-    assert "7, 3, 5" in repr(states)
-
-
-@pytest.mark.usefixtures("small_shards")
-def test_the_layout_is_plain_zarr_with_one_chunk_per_layer(tmp_path: Path) -> None:
-    values = sample("float32")
-    write(tmp_path / "states.zarr", values, "float32")
-    array = zarr.open_array(tmp_path / "states.zarr", mode="r")
-    assert (array.shards, array.chunks) == ((3, 3, 5), (3, 1, 5))
-    assert math.isnan(array.fill_value)
-    np.testing.assert_array_equal(array[:], values)
-
-
-@pytest.mark.usefixtures("small_shards")
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("value", [0.0, float("nan")])
-def test_chunks_of_one_value_are_written_too(tmp_path: Path, dtype: str, value: float) -> None:
-    flat = np.full(SHAPE, value, dtype=np.float32)
-    stored = to_bfloat16_bits(flat) if dtype == "bfloat16" else flat.astype(dtype)
-    write(tmp_path / "states.zarr", stored, dtype)
-    np.testing.assert_array_equal(States.open(tmp_path / "states.zarr").layer(1), flat[:, 1])
-
-
-def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write(tmp_path / name, sample("bfloat16"), "bfloat16")
-    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*"))
-    assert [str(f) for f in files] == ["c", "c/0", "c/0/0", "c/0/0/0", "zarr.json"]
-    for file in files:
-        if (tmp_path / "a" / file).is_file():
-            assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-
-
-@pytest.mark.usefixtures("small_shards")
-@settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_a_flipped_bit_is_never_a_wrong_number(
-    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+@settings(max_examples=40, deadline=None)
+@given(LAYERS, st.integers(1, 3), st.integers(1, 8), DTYPES)
+def test_a_layer_is_read_by_its_number_and_prompt(
+    tmp_path_factory: pytest.TempPathFactory,
+    layers: list[int],
+    prompts: int,
+    segments: int,
+    dtype: str,
 ) -> None:
-    values = sample("float16")
-    folder = tmp_path_factory.mktemp("flip") / "states.zarr"
-    write(folder, values, "float16")
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    file = data.draw(st.sampled_from(files))
-    content = bytearray(file.read_bytes())
-    position = data.draw(st.integers(0, len(content) * 8 - 1))
-    content[position // 8] ^= 1 << (position % 8)
-    file.write_bytes(content)
-    try:
-        found = [States.open(folder).layer(layer) for layer in range(SHAPE[1])]
-    except DamagedArtifact:
-        return
-    # A changed letter in a name that nobody reads, or a zero that fills a shard's last rows.
-    assert file.name == "zarr.json"
-    np.testing.assert_array_equal(np.stack(found, axis=1), as_float32(values))
-    assert States.open(folder).shape == SHAPE
+    stored, values = sample(segments, prompts, len(layers), 4, dtype=dtype)
+    states = write(tmp_path_factory.mktemp("states") / "s", stored, layers, dtype)
+    assert (states.segments, states.prompts, states.layers) == (segments, prompts, tuple(layers))
+    assert (states.dim, states.logical_dtype) == (4, dtype)
+    for prompt in range(prompts):
+        for place, number in enumerate(layers):
+            found = states.layer(number, prompt)
+            assert found.dtype == np.float32
+            np.testing.assert_array_equal(found, values[:, prompt, place])
+        starts, blocks = zip(*states.blocks(prompt), strict=True)
+        assert list(starts) == list(range(0, segments, shard_rows(segments)))
+        assert {block.dtype for block in blocks} == {np.dtype(np.float32)}
+        np.testing.assert_array_equal(np.concatenate(blocks), values[:, prompt])
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_every_flipped_bit_of_a_shard_is_noticed(tmp_path: Path) -> None:
-    write(tmp_path / "s", sample("float16", (2, 1, 2)), "float16")
-    shard = tmp_path / "s" / "c" / "0" / "0" / "0"
-    whole = shard.read_bytes()
-    for position in range(len(whole) * 8):
-        content = bytearray(whole)
-        content[position // 8] ^= 1 << (position % 8)
-        shard.write_bytes(content)
-        with pytest.raises(DamagedArtifact):
-            States.open(tmp_path / "s").layer(0)
+def test_the_layout_is_plain_zarr_with_one_chunk_per_prompt_and_layer(tmp_path: Path) -> None:
+    stored, values = sample(7, 2, 3, 5)
+    write(tmp_path / "s", stored, [2, 3, 9])
+    array = zarr.open_array(tmp_path / "s", mode="r")
+    assert (array.shape, array.shards, array.chunks) == ((7, 6, 5), (3, 6, 5), (3, 1, 5))
+    assert array.attrs["layers"] == [2, 3, 9]
+    assert array.attrs["prompts"] == 2
+    assert array.attrs["logical_dtype"] == "float32"
+    assert array.attrs["shape"] == [7, 6, 5]
+    np.testing.assert_array_equal(array[:, 1 * 3 + 2], values[:, 1, 2])
 
 
-@pytest.mark.usefixtures("small_shards")
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("harm", ["delete", "shorten", "lengthen"])
-def test_a_shard_that_is_not_whole_is_named(tmp_path: Path, when: str, harm: str) -> None:
-    write(tmp_path / "s", sample("float32"), "float32")
-    shard = tmp_path / "s" / "c" / "1" / "0" / "0"
-    states = States.open(tmp_path / "s")
-    if harm == "delete":
-        shard.unlink()
-    elif harm == "shorten":
-        shard.write_bytes(shard.read_bytes()[:-1])
-    else:
-        shard.write_bytes(shard.read_bytes() + b"\0")
-    if when == "before":
-        with pytest.raises(DamagedArtifact, match="shard 1"):
-            States.open(tmp_path / "s")
-    else:
-        with pytest.raises(DamagedArtifact, match="shard 1"):
-            states.layer(0)
-        blocks = states.blocks()
-        next(blocks)
-        with pytest.raises(DamagedArtifact, match="shard 1"):
-            next(blocks)
-
-
-@pytest.mark.parametrize("name", ["shape", "data_type", "attributes", "codecs"])
-def test_a_record_that_disagrees_with_itself_is_damage(tmp_path: Path, name: str) -> None:
-    write(tmp_path / "s", sample("float16"), "float16")
-    record = tmp_path / "s" / "zarr.json"
-    document = json.loads(record.read_text())
-    document[name] = {
-        "shape": [6, 3, 5],
-        "data_type": "uint16",
-        "attributes": {"logical_dtype": "bfloat16", "shape": [7, 3, 5]},
-        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
-    }[name]
-    record.write_text(json.dumps(document))
-    with pytest.raises(DamagedArtifact, match=r"zarr\.json"):
-        States.open(tmp_path / "s")
-
-
-@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"zarr_format": 3}'])
-def test_a_folder_that_is_no_array_is_damage(tmp_path: Path, content: str | None) -> None:
-    write(tmp_path / "s", sample("float16"), "float16")
-    (tmp_path / "s" / "zarr.json").unlink()
-    if content is not None:
-        (tmp_path / "s" / "zarr.json").write_text(content)
-    with pytest.raises(DamagedArtifact):
-        States.open(tmp_path / "s")
-
-
-def test_an_unfinished_array_does_not_open(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="7 segments were announced and 0 written"):
-        write_states(tmp_path / "s", [], segments=7, layers=3, dim=5, logical_dtype="float32")
-    with pytest.raises(DamagedArtifact):
-        States.open(tmp_path / "s")
+def test_what_is_not_kept_is_an_error_that_names_what_is(tmp_path: Path) -> None:
+    states = write(tmp_path / "s", sample(2, 1, 4, 3)[0], [16, 17, 18, 24])
+    with pytest.raises(IndexError, match="layer 0 asked for, there are 16 to 18, 24"):
+        states.layer(0)
+    with pytest.raises(IndexError, match="prompt 1 asked for, there are 0"):
+        states.layer(16, 1)
+    with pytest.raises(IndexError, match="prompt -1"):
+        next(states.blocks(-1))
+    assert repr(states) == (
+        "States(s, segments=2, prompts=1, layers=[16 to 18, 24], dim=3, dtype=float32)"
+    )
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype"), [((6, 3, 5), "float32"), ((7, 2, 5), "float32"), (SHAPE, "float64")]
+    ("layers", "prompts", "message"),
+    [
+        ([], 1, "layers"),
+        ([3, 2], 1, "increasing"),
+        ([2, 2], 1, "increasing"),
+        ([-1, 2], 1, "from 0 on"),
+        ([1, 2], 0, "0 prompts given"),
+    ],
 )
-def test_blocks_that_do_not_fit_are_refused(
-    tmp_path: Path, shape: tuple[int, int, int], dtype: str
+def test_layers_that_are_not_sorted_numbers_are_refused(
+    tmp_path: Path, layers: list[int], prompts: int, message: str
 ) -> None:
-    block = np.zeros(shape, dtype=dtype)
-    with pytest.raises(ValueError, match="block at segment 0"):
-        write_states(tmp_path / "s", [block], segments=7, layers=3, dim=5, logical_dtype="float32")
+    with pytest.raises(ValueError, match=message):
+        write_states(
+            tmp_path / "s", [], segments=1, layers=layers, dim=2, logical_dtype="float32",
+            prompts=prompts,
+        )  # fmt: skip
+    assert not (tmp_path / "s").exists()
 
 
-def test_an_array_is_written_once_and_in_a_known_dtype(tmp_path: Path) -> None:
-    write(tmp_path / "s", sample("float32"), "float32")
-    with pytest.raises(FileExistsError):
-        write(tmp_path / "s", sample("float32"), "float32")
-    with pytest.raises(ValueError, match="float64"):
-        write(tmp_path / "t", np.zeros(SHAPE), "float64")
-    with pytest.raises(IndexError, match="layer 3"):
-        States.open(tmp_path / "s").layer(3)
+@pytest.mark.parametrize("shape", [(2, 3, 5), (2, 2, 2, 5), (2, 1, 3, 5), (2, 2, 3, 4)])
+def test_blocks_of_another_form_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    block = np.zeros(shape, dtype=np.float32)
+    with pytest.raises(ValueError, match=r"expected \(2, 2, 3, 5\) float32"):
+        write_states(
+            tmp_path / "s", iter([block]), segments=2, layers=[0, 1, 2], dim=5,
+            logical_dtype="float32", prompts=2,
+        )  # fmt: skip
 
 
-def test_bfloat16_rounds_as_torch_does() -> None:
-    torch = pytest.importorskip("torch")
-    generator = np.random.default_rng(3)
-    values = generator.integers(0, 2**32, size=20_000, dtype=np.uint32).view(np.float32)
-    values = np.concatenate([values, np.float32([0, -0.0, 1, 65536, np.inf, -np.inf, np.nan])])
-    ours = from_bfloat16_bits(to_bfloat16_bits(values))
-    theirs = torch.from_numpy(values).to(torch.bfloat16).float().numpy()
-    np.testing.assert_array_equal(ours, theirs)
+@pytest.mark.usefixtures("small_shards")
+@settings(max_examples=40, deadline=None)
+@given(PAIRS.map(sorted), st.integers(1, 3), st.integers(1, 8), DTYPES)
+def test_a_head_is_read_by_its_layer_number_and_prompt(
+    tmp_path_factory: pytest.TempPathFactory,
+    pairs: list[tuple[int, int]],
+    prompts: int,
+    segments: int,
+    dtype: str,
+) -> None:
+    stored, values = sample(segments, prompts, len(pairs), 4, dtype=dtype)
+    path = tmp_path_factory.mktemp("heads") / "h"
+    write_heads(
+        path, pieces(stored), segments=segments, heads=pairs, head_dim=4, logical_dtype=dtype,
+        prompts=prompts,
+    )  # fmt: skip
+    heads = Heads.open(path)
+    assert (heads.segments, heads.prompts, heads.heads) == (segments, prompts, tuple(pairs))
+    assert (heads.head_dim, heads.logical_dtype) == (4, dtype)
+    for prompt in range(prompts):
+        for place, pair in enumerate(pairs):
+            found = heads.head(*pair, prompt)
+            assert found.dtype == np.float32
+            np.testing.assert_array_equal(found, values[:, prompt, place])
 
 
-def test_an_array_can_be_moved(tmp_path: Path) -> None:
-    write(tmp_path / "s", sample("float32"), "float32")
-    shutil.move(tmp_path / "s", tmp_path / "elsewhere")
-    np.testing.assert_array_equal(
-        States.open(tmp_path / "elsewhere").layer(0), sample("float32")[:, 0]
-    )
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_of_all_heads_each_is_a_slice_of_its_layer(tmp_path: Path, dtype: str) -> None:
+    layers, per_layer, dim = 3, 4, 5
+    stored, values = sample(7, 2, layers, per_layer, dim, dtype=dtype)
+    write_heads(
+        tmp_path / "h", pieces(stored.reshape(7, 2, layers, per_layer * dim)), segments=7,
+        whole=(layers, per_layer), head_dim=dim, logical_dtype=dtype, prompts=2,
+    )  # fmt: skip
+    heads = Heads.open(tmp_path / "h")
+    assert heads.head_dim == dim
+    assert heads.heads == tuple((layer, head) for layer in range(3) for head in range(4))
+    for prompt in range(2):
+        for layer, head in heads.heads:
+            found = heads.head(layer, head, prompt)
+            np.testing.assert_array_equal(found, values[:, prompt, layer, head])
+    array = zarr.open_array(tmp_path / "h", mode="r")
+    assert array.shape == (7, 2 * layers, per_layer * dim)
+    said = {name: array.attrs[name] for name in ("heads", "layers", "heads_per_layer", "prompts")}
+    assert said == {"heads": "all", "layers": 3, "heads_per_layer": 4, "prompts": 2}
+    with pytest.raises(
+        IndexError, match=r"head \[3, 0\] asked for, .*12 from \[0, 0\] to \[2, 3\]"
+    ):
+        heads.head(3, 0)
+    with pytest.raises(IndexError, match="prompt 2 asked for, there are 0, 1"):
+        heads.head(0, 0, 2)
+    assert repr(heads) == f"Heads(h, segments=7, prompts=2, heads=12, head_dim=5, dtype={dtype})"
+
+
+def test_a_head_that_is_not_kept_is_an_error_that_names_those_that_are(tmp_path: Path) -> None:
+    write_heads(
+        tmp_path / "h", [sample(2, 1, 2, 3)[0]], segments=2, heads=[(18, 4), (23, 27)], head_dim=3,
+        logical_dtype="float32",
+    )  # fmt: skip
+    with pytest.raises(IndexError, match=r"\[18, 5\] asked for, there are \[18, 4\], \[23, 27\]"):
+        Heads.open(tmp_path / "h").head(18, 5)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"heads": [(0, 0)], "whole": (1, 1)},
+        {"heads": [(1, 0), (0, 3)]},
+        {"heads": [(1, -1)]},
+        {"whole": (0, 4)},
+        {"whole": (4, 0)},
+        {"heads": [(0, 0)], "prompts": 0},
+    ],
+)
+def test_heads_are_sorted_pairs_or_all_of_a_model(tmp_path: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"expected|not both"):
+        write_heads(
+            tmp_path / "h", [], segments=1, head_dim=2, logical_dtype="float32", **given
+        )  # fmt: skip
+    assert not (tmp_path / "h").exists()
+
+
+def test_states_do_not_open_as_heads_nor_heads_as_states(tmp_path: Path) -> None:
+    write(tmp_path / "s", sample(2, 1, 2, 3)[0], [0, 1])
+    write_heads(
+        tmp_path / "h", [sample(2, 1, 2, 3)[0]], segments=2, heads=[(0, 0), (0, 1)], head_dim=3,
+        logical_dtype="float32",
+    )  # fmt: skip
+    with pytest.raises(DamagedArtifact, match="does not describe attention heads"):
+        Heads.open(tmp_path / "s")
+    with pytest.raises(DamagedArtifact, match="does not describe hidden states"):
+        States.open(tmp_path / "h")
+
+
+@settings(max_examples=60, deadline=None)
+@given(position=st.integers(0, 10**6), kind=st.sampled_from(["states", "heads", "whole"]))
+def test_a_flipped_bit_in_the_record_never_gives_a_number_another_name(
+    tmp_path_factory: pytest.TempPathFactory, position: int, kind: str
+) -> None:
+    folder = tmp_path_factory.mktemp("flip") / "a"
+    stored, values = sample(3, 2, 2, 4)
+    if kind == "states":
+        write(folder, stored, [16, 24])
+    else:
+        chosen: dict[str, Any] = {"heads": [(18, 4), (23, 27)], "head_dim": 4}
+        whole: dict[str, Any] = {"whole": (2, 2), "head_dim": 2}
+        write_heads(
+            folder, [stored], segments=3, logical_dtype="float32", prompts=2,
+            **(chosen if kind == "heads" else whole),
+        )  # fmt: skip
+    record = folder / "zarr.json"
+    content = bytearray(record.read_bytes())
+    position %= len(content) * 8
+    content[position // 8] ^= 1 << (position % 8)
+    record.write_bytes(content)
+    try:
+        if kind == "states":
+            found = States.open(folder).layer(24, 1)
+            expected = values[:, 1, 1]
+        elif kind == "heads":
+            found = Heads.open(folder).head(23, 27, 1)
+            expected = values[:, 1, 1]
+        else:
+            found = Heads.open(folder).head(1, 1, 1)
+            expected = values[:, 1, 1, 2:]
+    except DamagedArtifact:
+        return
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers": [16, 20, 25]},
+        {"layers": [16, 20]},
+        {"layers": [20, 16, 24]},
+        {"layers": "all"},
+        {"layers": None},
+        {"prompts": 2},
+        {"prompts": 0},
+    ],
+)
+@pytest.mark.parametrize("summed", [False, True])
+def test_names_that_do_not_fit_the_array_are_damage(
+    tmp_path: Path, change: dict[str, Any], summed: bool
+) -> None:
+    write(tmp_path / "s", sample(2, 1, 3, 4)[0], [16, 20, 24])
+    record = tmp_path / "s" / "zarr.json"
+    document = json.loads(record.read_text())
+    said = {**document["attributes"], **change}
+    if summed:  # as another program would write it, which knows of the check sum
+        rest = {name: value for name, value in said.items() if name != "crc32"}
+        text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+        said["crc32"] = f"{zlib.crc32(text.encode()):08x}"
+    record.write_text(json.dumps({**document, "attributes": said}))
+    if summed and change == {"layers": [16, 20, 25]}:
+        assert States.open(tmp_path / "s").layers == (16, 20, 25)
+        return
+    with pytest.raises(DamagedArtifact, match=r"zarr\.json"):
+        States.open(tmp_path / "s")

@@ -1,0 +1,268 @@
+"""A Zarr 3 array [segments, slots, width] that cannot lie: what hidden states and heads lie in.
+
+A Zarr array left to its defaults gives wrong numbers for a flipped bit and fill values for a shard
+that is gone. Here every inner chunk and every shard index carries a crc32c, the fill value is NaN,
+empty chunks are written, what the record says of the array carries a crc32, and every read first
+checks that each shard is there with the one size it can have.
+
+Layout: shard (c, slots, width), inner chunk (c, 1, width), so that one slot of a shard is one range.
+NumPy has no bfloat16: its bits are kept as uint16 with the attribute `logical_dtype`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
+
+from cache.errors import DamagedArtifact
+from cache.keys import canonical
+
+SHARD_ROWS = 512
+"""Segments that a shard holds at most."""
+
+# Chunks that equal the fill value must be written too. Zarr heeds this only as global configuration
+# (given to a call it is ignored); it is set once because a scoped change is not safe among threads.
+zarr.config.set({"array.write_empty_chunks": True})
+
+_BFLOAT16_NAN = 0x7FC0
+_STORED = {"float32": "float32", "float16": "float16", "bfloat16": "uint16"}
+_CRC_BYTES = 4
+_INDEX_BYTES = 16
+
+
+def shard_rows(segments: int) -> int:
+    """Segments per shard of a video: near 512, and evenly spread over its shards."""
+    if segments < 1:
+        raise ValueError(f"an array of hidden states has at least 1 segment, {segments} given")
+    shards = -(-segments // SHARD_ROWS)
+    return -(-segments // shards)
+
+
+def to_bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Round float32 to bfloat16 (nearest, ties to even) and return its bits; NaN stays NaN."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
+    return np.where(np.isnan(values), np.uint16(_BFLOAT16_NAN), rounded)
+
+
+def from_bfloat16_bits(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The float32 values of bfloat16 bits; exact."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def write_shards(
+    path: Path,
+    blocks: Iterable[NDArray[Any]],
+    *,
+    segments: int,
+    inner: tuple[int, ...],
+    logical_dtype: str,
+    names: tuple[str, str, str],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Write one array into the new folder `path`, shard by shard; `names` are its dimensions'.
+
+    Each block is [shard_rows(segments), *inner] (the last may be shorter), where the last of
+    `inner` is the width and the others together count the slots; of the logical dtype "float32" or
+    "float16", or uint16 bits for "bfloat16". Only whole shards are ever written. Raises
+    FileExistsError where the folder is there, ValueError for blocks that do not fit.
+    """
+    stored = _stored_dtype(logical_dtype)
+    rows = shard_rows(segments)
+    if path.exists():
+        raise FileExistsError(f"{path.name} exists already: hidden states are written once")
+    shape = (segments, math.prod(inner[:-1]), inner[-1])
+    array = _create(path, shape, rows, names, logical_dtype, attributes)
+    start = 0
+    for block in blocks:
+        expected = (min(rows, segments - start), *inner)
+        if block.shape != expected or block.dtype != stored or expected[0] < 1:
+            raise ValueError(
+                f"block at segment {start}: expected {expected} {stored}, "
+                f"got {block.shape} {block.dtype}"
+            )
+        array[start : start + len(block)] = block.reshape(len(block), *shape[1:])
+        start += len(block)
+    if start != segments:
+        raise ValueError(f"{segments} segments were announced and {start} written")
+
+
+@dataclass(frozen=True, repr=False)
+class ShardedArray:
+    """An array on disk, made by `ShardedArray.open`. Every read is checked."""
+
+    path: Path
+    shape: tuple[int, int, int]
+    """[segments, slots, width]."""
+    logical_dtype: str
+    """float32, float16 or bfloat16: the precision of the stored numbers."""
+    attributes: Mapping[str, Any]
+    """What the writer says of the array."""
+    array: Any
+    """The Zarr array; read it through the methods below, which check it."""
+
+    @classmethod
+    def open(cls, path: Path) -> ShardedArray:
+        """Open an array that `write_shards` wrote; raises DamagedArtifact if it is not whole."""
+        try:
+            document = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+            shape, attributes = _checked_metadata(path.name, document)
+            array = zarr.open_array(path, mode="r", zarr_format=3)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DamagedArtifact(f"{path.name}: zarr.json cannot be read: {error}") from error
+        found = cls(path, shape, str(attributes["logical_dtype"]), attributes, array)
+        for shard in range(found.shards):
+            found._check_shard(shard)
+        return found
+
+    @property
+    def rows(self) -> int:
+        """Segments per shard."""
+        return shard_rows(self.shape[0])
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.shape[0] // self.rows)
+
+    def slot(self, slot: int) -> NDArray[np.float32]:
+        """One slot of all segments, float32 [segments, width]; raises DamagedArtifact."""
+        parts = [self.block(shard, slice(slot, slot + 1)) for shard in range(self.shards)]
+        return np.concatenate(parts)[:, 0]
+
+    def block(self, shard: int, slots: slice) -> NDArray[np.float32]:
+        """Some slots of one shard, float32 [rows, slots, width]; raises DamagedArtifact."""
+        self._check_shard(shard)
+        start = shard * self.rows
+        try:
+            values = self.array[start : min(start + self.rows, self.shape[0]), slots]
+        except (ValueError, OSError, RuntimeError, KeyError, IndexError) as error:
+            raise DamagedArtifact(
+                f"{self.path.name}: shard {shard} does not decode ({error}); verify the store, "
+                "this artifact must be computed again"
+            ) from error
+        if self.logical_dtype == "bfloat16":
+            return from_bfloat16_bits(values)
+        return np.asarray(values, dtype=np.float32)
+
+    def _check_shard(self, shard: int) -> None:
+        file = self.path / "c" / str(shard) / "0" / "0"
+        _, slots, width = self.shape
+        chunk = self.rows * width * np.dtype(_STORED[self.logical_dtype]).itemsize + _CRC_BYTES
+        expected = slots * (chunk + _INDEX_BYTES) + _CRC_BYTES
+        found = file.stat().st_size if file.is_file() else None
+        if found != expected:
+            state = "is missing" if found is None else f"has {found} bytes"
+            raise DamagedArtifact(
+                f"{self.path.name}: shard {shard} {state}, expected {expected} bytes; "
+                "this artifact must be computed again"
+            )
+
+    def __repr__(self) -> str:
+        """Shape and dtype, never data."""
+        return f"ShardedArray({self.path.name}, shape={self.shape}, dtype={self.logical_dtype})"
+
+
+def _stored_dtype(logical_dtype: str) -> np.dtype[Any]:
+    if logical_dtype not in _STORED:
+        raise ValueError(f"dtype {logical_dtype!r} given, one of {sorted(_STORED)} expected")
+    return np.dtype(_STORED[logical_dtype])
+
+
+def _create(
+    path: Path,
+    shape: tuple[int, int, int],
+    rows: int,
+    names: tuple[str, str, str],
+    logical_dtype: str,
+    attributes: Mapping[str, Any],
+) -> Any:
+    _, slots, width = shape
+    sharding = ShardingCodec(
+        chunk_shape=(rows, 1, width),
+        codecs=[BytesCodec(endian="little"), Crc32cCodec()],
+        index_codecs=[BytesCodec(endian="little"), Crc32cCodec()],
+    )
+    said = {**attributes, "logical_dtype": logical_dtype, "shape": list(shape)}
+    return zarr.create_array(
+        path,
+        shape=shape,
+        dtype=_stored_dtype(logical_dtype),
+        chunks=(rows, slots, width),
+        serializer=sharding,
+        compressors=None,
+        filters=None,
+        fill_value=_BFLOAT16_NAN if logical_dtype == "bfloat16" else float("nan"),
+        dimension_names=names,
+        # A changed digit in zarr.json must not pass for another shape or for another layer.
+        attributes={**said, "crc32": _crc32(said)},
+        zarr_format=3,
+    )
+
+
+def _crc32(attributes: Mapping[str, Any]) -> str:
+    """Check sum of what an array says of itself, hexadecimal."""
+    said = {name: value for name, value in attributes.items() if name != "crc32"}
+    return f"{zlib.crc32(canonical(said).encode('ascii')):08x}"
+
+
+def _checked_metadata(name: str, document: Any) -> tuple[tuple[int, int, int], dict[str, Any]]:
+    """Shape and attributes of a zarr.json whose every statement agrees with the layout."""
+    try:
+        attributes = document["attributes"]
+        logical = attributes["logical_dtype"]
+        segments, slots, width = (int(n) for n in attributes["shape"])
+        rows = shard_rows(segments)
+        found = {
+            "a check sum of": attributes["crc32"],
+            "shape": document["shape"],
+            "data_type": document["data_type"],
+            "chunk grid": document["chunk_grid"],
+            "chunk keys": document["chunk_key_encoding"],
+            "codecs": document["codecs"],
+            "fill value": document["fill_value"],
+        }
+        expected = {
+            "a check sum of": _crc32(attributes),
+            "shape": [segments, slots, width],
+            "data_type": _STORED.get(logical),
+            "chunk grid": {
+                "name": "regular",
+                "configuration": {"chunk_shape": [rows, slots, width]},
+            },
+            "chunk keys": {"name": "default", "configuration": {"separator": "/"}},
+            "codecs": [_codec_document(rows, width)],
+            "fill value": _BFLOAT16_NAN if logical == "bfloat16" else "NaN",
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedArtifact(f"{name}: zarr.json lacks or garbles {error}") from error
+    for what, value in expected.items():
+        if found[what] != value:
+            raise DamagedArtifact(
+                f"{name}: zarr.json says {what} {found[what]}, expected {value}; "
+                "this artifact must be computed again"
+            )
+    return (segments, slots, width), dict(attributes)
+
+
+def _codec_document(rows: int, width: int) -> dict[str, Any]:
+    plain = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+    return {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": [rows, 1, width],
+            "codecs": plain,
+            "index_codecs": plain,
+            "index_location": "end",
+        },
+    }
