@@ -50,25 +50,48 @@ def resize_torch(picture: Picture, height: int, width: int) -> Picture:
     return small[0].permute(1, 2, 0).contiguous().numpy()
 
 
-def preprocessor(folder: Path, *names: str) -> dict[str, Any]:
-    """Settings of the picture preprocessor, from the first file of `names` that the folder has.
+def preprocessor(folder: Path) -> dict[str, Any]:
+    """Settings of the image preprocessor, looked for where the library looks, in its order.
 
-    Falls back to preprocessor_config.json, then to the image_processor part of
-    processor_config.json. Raises ConfigError where there is none.
+    Its part of processor_config.json, then preprocessor_config.json. Raises ConfigError where there
+    is none.
     """
-    for name in (*names, "preprocessor_config.json"):
-        if (folder / name).is_file():
-            settings = json.loads((folder / name).read_text(encoding="utf-8"))
-            break
-    else:
-        joint = folder / "processor_config.json"
-        whole = json.loads(joint.read_text(encoding="utf-8")) if joint.is_file() else {}
-        settings = whole.get("image_processor")
-    if not isinstance(settings, dict):
-        raise ConfigError(
-            f"backbone {folder.name} has no image preprocessor (preprocessor_config.json expected)"
-        )
-    return settings
+    return _settings(
+        folder, _joint(folder, "image_processor"), _read(folder, "preprocessor_config.json")
+    )
+
+
+def video_preprocessor(folder: Path) -> dict[str, Any]:
+    """Settings of the video preprocessor, looked for where the library looks, in its order.
+
+    Its part of processor_config.json, video_preprocessor_config.json, and for older checkpoints
+    preprocessor_config.json. Raises ConfigError where there is none.
+    """
+    names = ("video_preprocessor_config.json", "preprocessor_config.json")
+    return _settings(
+        folder, _joint(folder, "video_processor"), *(_read(folder, name) for name in names)
+    )
+
+
+def _settings(folder: Path, *found: Any) -> dict[str, Any]:
+    """The first that is there."""
+    for settings in found:
+        if isinstance(settings, dict):
+            return settings
+    raise ConfigError(
+        f"backbone {folder.name} has no image preprocessor (preprocessor_config.json expected)"
+    )
+
+
+def _joint(folder: Path, part: str) -> Any:
+    """One part of processor_config.json, where releases since 5.0 put all preprocessors."""
+    whole = _read(folder, "processor_config.json")
+    return whole.get(part) if isinstance(whole, dict) else None
+
+
+def _read(folder: Path, name: str) -> Any:
+    path = folder / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def require(folder: Path, settings: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -96,6 +119,16 @@ def pillow_table(mean: list[float], std: list[float], scale: float) -> NDArray[n
     scaled = (np.arange(256, dtype=np.float64) * scale).astype(np.float32)
     table = (scaled[:, None] - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
     return np.ascontiguousarray(table.T)
+
+
+def fused_table(mean: list[float], std: list[float], scale: float) -> NDArray[np.float32]:
+    """The same as the library's torchvision processors do it: the scale goes into mean and std."""
+    # In their order, with their roundings: float32 throughout, the inverse scale in float64.
+    shift = torch.tensor(mean) * (1.0 / scale)
+    spread = torch.tensor(std) * (1.0 / scale)
+    values = torch.arange(256, dtype=torch.float32)[None]
+    table: NDArray[np.float32] = ((values - shift[:, None]) / spread[:, None]).numpy()
+    return table
 
 
 def normalise(pictures: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
