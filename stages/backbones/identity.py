@@ -107,7 +107,7 @@ def resolved_dtype(folder: Path, dtype: str) -> str:
     """The dtype that the model runs in: the one asked for, or for "auto" the checkpoint's."""
     if dtype == "auto":
         config = read_config(folder)
-        inner = config.get("text_config") or {}
+        inner = config.get("text_config") or config.get("llm_config") or {}
         found = [c.get(name) for c in (config, inner) for name in ("dtype", "torch_dtype")]
         dtype = next((str(name).removeprefix("torch.") for name in found if name), "auto")
     if dtype not in DTYPES:

@@ -50,16 +50,17 @@ class InternVL(NativeFamily):
     def text(self, prompt: Prompt, keyframes: int, seconds: Sequence[float]) -> str:
         """Through the chat template, with one image token per keyframe."""
         prompting.refuse_tokens(prompt, [self._token(name) for name in _TOKENS])
-        start, image, end = (
-            self._token(f"{n}_image_token") for n in ("start", "context", "end")
-        )
+        start, image, end = (self._token(f"{n}_image_token") for n in ("start", "context", "end"))
         form = prompt.frame_format or FRAME_FORMAT
         shown = "".join(
             form.replace("{number}", str(number)).replace("{image}", start + image + end)
             for number in range(1, keyframes + 1)
         )
-        content = [{"type": "text", "text": shown + prompt.question}]
-        return prompting.templated(self.tokenizer, prompt, content)
+        return self.chat(prompt, shown + prompt.question)
+
+    def chat(self, prompt: Prompt, content: str) -> str:
+        """One turn with this content, up to where the answer begins."""
+        return prompting.templated(self.tokenizer, prompt, [{"type": "text", "text": content}])
 
     def expand(self, text: str, shape: tuple[int, ...], seconds: Sequence[float]) -> str:
         """Each image token repeated for every feature of a tile."""
@@ -70,7 +71,9 @@ class InternVL(NativeFamily):
         self, shown: torch.Tensor, seconds: Sequence[Sequence[float]]
     ) -> Mapping[str, Any]:
         """pixel_values [segments * keyframes, 3, height, width]."""
-        return {"pixel_values": pictures.normalise(shown, self._table.to(shown.device)).flatten(0, 1)}
+        return {
+            "pixel_values": pictures.normalise(shown, self._table.to(shown.device)).flatten(0, 1)
+        }
 
     def token_inputs(self, token_ids: torch.Tensor) -> Mapping[str, Any]:
         """Nothing: the ids say where pictures are."""

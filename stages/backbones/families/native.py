@@ -20,12 +20,19 @@ class NativeFamily:
     """Name of that class in transformers."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tokenizer: Any = self.read_tokenizer()
+        self.config: Any = self.read_config()
+
+    def read_tokenizer(self) -> Any:
+        """The tokenizer with its chat template."""
+        return prompting.load_tokenizer(self.folder)
+
+    def read_config(self) -> Any:
+        """The library's own reading of config.json: what the file leaves out gets its default."""
         from transformers import AutoConfig
 
-        self.folder = folder
-        # The library's own reading of config.json: what the file leaves out gets its default.
-        self.config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
-        self.tokenizer: Any = prompting.load_tokenizer(folder)
+        return AutoConfig.from_pretrained(self.folder, local_files_only=True)
 
     def encode(self, expanded: str) -> NDArray[np.int64]:
         """Token ids [tokens] of an expanded text."""
