@@ -75,20 +75,6 @@ class InternVL(NativeFamily):
             "pixel_values": pictures.normalise(shown, self._table.to(shown.device)).flatten(0, 1)
         }
 
-    def token_inputs(self, token_ids: torch.Tensor) -> Mapping[str, Any]:
-        """Nothing: the ids say where pictures are."""
-        return {}
-
-    def positions(
-        self,
-        model: Any,
-        token_ids: torch.Tensor,
-        visual: Mapping[str, Any],
-        seconds: Sequence[Sequence[float]],
-    ) -> torch.Tensor:
-        """0, 1, 2, ... [segments, tokens]."""
-        return torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)
-
     def _token(self, name: str) -> str:
         return str(getattr(self.tokenizer, name, None) or _TOKENS[name])
 

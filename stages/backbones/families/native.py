@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from stages.backbones import prompting
@@ -47,3 +48,17 @@ class NativeFamily:
         import transformers
 
         return load_native(self.folder, getattr(transformers, self.model_class), dtype, attention)
+
+    def token_inputs(self, token_ids: torch.Tensor) -> Mapping[str, Any]:
+        """Nothing: the ids say where pictures are."""
+        return {}
+
+    def positions(
+        self,
+        model: Any,
+        token_ids: torch.Tensor,
+        visual: Mapping[str, Any],
+        seconds: Sequence[Sequence[float]],
+    ) -> torch.Tensor:
+        """0, 1, 2, ... [segments, tokens]."""
+        return torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)
