@@ -42,7 +42,7 @@ class Pace:
         Copies of `item` are run in batches of 1, 2, 4, ... as long as more segments per second come
         of it, and as memory lasts.
         """
-        kind = (item.shape, wanted)
+        kind = _kind(item, wanted)
         with self._lock:
             if kind not in self._sizes:
                 self._sizes[kind] = _probe(backbone, item, wanted)
@@ -51,7 +51,7 @@ class Pace:
     def halve(self, item: Prepared, wanted: Wanted, size: int) -> None:
         """Remember that `size` segments did not fit."""
         with self._lock:
-            kind = (item.shape, wanted)
+            kind = _kind(item, wanted)
             self._sizes[kind] = min(self._sizes.get(kind, size), max(1, size // 2))
 
 
@@ -63,6 +63,11 @@ def pace_of(backbone: Backbone) -> Pace:
     """The one pace of a backbone, shared by all that use it in this process."""
     with _LOCK:
         return _PACES.setdefault(backbone, Pace())
+
+
+def _kind(item: Prepared, wanted: Wanted) -> Any:
+    # Not the very number of tokens: a timestamp with one digit more is no reason to probe again.
+    return item.pictures.shape, len(item.token_ids), wanted
 
 
 def _probe(backbone: Backbone, item: Prepared, wanted: Wanted) -> int:

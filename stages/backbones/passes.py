@@ -127,6 +127,8 @@ class _Video:
         todo = [s for s in starts if s not in kept]
         yes_no = []
         with closing(self._prepared(todo, rows)) as arriving:
+            if 0 in kept:
+                next(arriving)
             for start in starts:
                 if parts and start in kept:
                     block = parts.read(kept[start], self._shapes(start, rows))
@@ -139,8 +141,6 @@ class _Video:
                     writer.put(block[name])
                 if "yes_no" in block:
                     yes_no.append(block["yes_no"])
-            if self.first is None:  # every block was kept
-                next(arriving, None)
         return yes_no
 
     def _parts(self, rows: int) -> Parts | None:
@@ -197,9 +197,9 @@ class _Video:
 
     def _prepared(self, starts: list[int], rows: int) -> Generator[Numbered, None, None]:
         """The segments of these blocks, prepared by threads, in order."""
-        numbers = [n for s in starts for n in range(s, min(s + rows, len(self.segments)))]
+        wanted = {n for s in starts for n in range(s, min(s + rows, len(self.segments)))}
         # Segment 0 is read in any case: the record shows its prompt.
-        numbers = numbers or [0]
+        numbers = sorted({0} | wanted)
         depth = AHEAD + self.job.settings.batch
         with ThreadPoolExecutor(self.job.settings.prepare_threads, "prepare") as pool:
             submitted = self._submitted(numbers, pool)

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from demo.backbone import build_backbone
-from stages.backbones.internvl import InternVL
+from stages.backbones.load import family_of
+from stages.backbones.multimodal import Multimodal
 
 Clip = list[NDArray[np.uint8]]
 
@@ -22,8 +23,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def backbone(checkpoint: Path) -> InternVL:
-    return InternVL(checkpoint, "float32", "sdpa", "cpu")
+def backbone(checkpoint: Path) -> Multimodal:
+    return Multimodal(family_of(checkpoint), "float32", "sdpa", "cpu")
 
 
 @pytest.fixture(scope="session")

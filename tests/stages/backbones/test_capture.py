@@ -1,122 +1,179 @@
-"""Hooks give exactly the hidden states that the library itself reports."""
+"""Hooks keep last positions, stop when they have enough, and leave nothing behind."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from cache.errors import ConfigError
-from stages.backbones.capture import LastPositions
-from stages.backbones.contract import Prompt
-from stages.backbones.internvl import InternVL
+from stages.backbones.capture import NARROW, Decoder, PrefixOnly, Taps
+from stages.backbones.contract import Wanted
 
-PROMPT = Prompt("", "What is there?")
-
-
-def library_inputs(backbone: InternVL, clip: list[NDArray[np.uint8]]) -> dict[str, torch.Tensor]:
-    prepared = backbone.prepare(clip, PROMPT)
-    return {
-        "input_ids": torch.from_numpy(prepared.token_ids)[None],
-        "pixel_values": torch.from_numpy(prepared.pixels),
-    }
+WIDTH, LAYERS, TOKENS = 4, 3, 50
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_hooks_equal_the_librarys_hidden_states(
-    checkpoint: Path, clips: list[list[NDArray[np.uint8]]], attention: str
-) -> None:
-    backbone = InternVL(checkpoint, "float32", attention, "cpu")
-    model = backbone._model
-    with torch.inference_mode():
-        found = model(**library_inputs(backbone, clips[0]), output_hidden_states=True)
-        reported = [layer[:, -1] for layer in found.hidden_states]
-        ours = backbone.states([backbone.prepare(clips[0], PROMPT)])
-        normed = model.get_decoder().norm(ours[:, -1])
-    assert len(reported) == ours.shape[1] == backbone.layers + 1
-    for layer in range(backbone.layers):
-        assert torch.equal(ours[:, layer], reported[layer]), layer
-    assert torch.equal(normed, reported[-1])
-    assert not torch.allclose(ours[:, -1], reported[-1])
-
-
-def test_the_first_step_of_generate_has_the_same_states(
-    backbone: InternVL, clips: list[list[NDArray[np.uint8]]]
-) -> None:
-    inputs = library_inputs(backbone, clips[1])
-    with torch.inference_mode():
-        output = backbone._model.generate(
-            **inputs,
-            attention_mask=torch.ones_like(inputs["input_ids"]),
-            max_new_tokens=1,
-            do_sample=False,
-            output_hidden_states=True,
-            return_dict_in_generate=True,
-        )
-    ours = backbone.states([backbone.prepare(clips[1], PROMPT)])
-    for layer in range(backbone.layers):
-        assert torch.equal(ours[:, layer], output.hidden_states[0][layer][:, -1]), layer
-
-
-class TupleLayer(torch.nn.Module):
-    def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return hidden + 1, None
-
-
-class TupleDecoder(torch.nn.Module):
-    """A decoder as older releases have it: layers give tuples."""
-
+class Attention(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.embed_tokens = torch.nn.Embedding(4, 3)
-        self.layers = torch.nn.ModuleList([TupleLayer(), TupleLayer()])
+        self.o_proj = torch.nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        mixed = hidden.cumsum(dim=1)
+        projected: torch.Tensor = self.o_proj(mixed)
+        return projected
+
+
+class Layer(torch.nn.Module):
+    """A decoder layer; `gives` wraps what it returns, as older releases return tuples."""
+
+    def __init__(self, gives: Any) -> None:
+        super().__init__()
+        self.self_attn = Attention()
+        self.mlp = torch.nn.Linear(WIDTH, WIDTH)
+        self.gives = gives
+
+    def forward(self, hidden: torch.Tensor) -> Any:
+        hidden = hidden + self.self_attn(hidden)
+        return self.gives(hidden + self.mlp(hidden))
+
+
+class Small(torch.nn.Module):
+    """A decoder that counts what it computes."""
+
+    def __init__(self, gives: Any = lambda hidden: hidden) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed_tokens = torch.nn.Embedding(9, WIDTH)
+        self.layers = torch.nn.ModuleList([Layer(gives) for _ in range(LAYERS)])
+        self.norm = torch.nn.LayerNorm(WIDTH)
+        self.rows: list[tuple[int, str, int]] = []
+        for number, layer in enumerate(self.layers):
+            for name, module in (("o_proj", layer.self_attn.o_proj), ("mlp", layer.mlp)):
+                module.register_forward_hook(
+                    lambda module, inputs, output, at=(number, name): self.rows.append(
+                        (*at, inputs[0].shape[1])
+                    )
+                )
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         hidden: torch.Tensor = self.embed_tokens(ids)
         for layer in self.layers:
-            hidden = layer(hidden)[0]
-        return hidden
+            found = layer(hidden)
+            hidden = found[0] if isinstance(found, tuple) else found
+        normed: torch.Tensor = self.norm(hidden)
+        return normed
 
 
-def test_layers_that_return_tuples_are_read_too() -> None:
-    decoder = TupleDecoder()
-    ids = torch.tensor([[0, 1, 2], [2, 1, 3]])
-    with torch.inference_mode(), LastPositions(decoder) as positions:
-        decoder(ids)
-        states = positions.stacked()
-    start = decoder.embed_tokens.weight[ids[:, -1]]
-    assert torch.equal(states, torch.stack([start, start + 1, start + 1 + 1], dim=1))
+IDS = torch.arange(2 * TOKENS).reshape(2, TOKENS) % 9
+
+
+def plain(decoder: Small, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """States [segments, layers + 1, width] and heads [segments, layers, width] at one position."""
+    with torch.inference_mode():
+        hidden = decoder.embed_tokens(IDS)
+        states, heads = [hidden], []
+        for layer in decoder.layers:
+            heads.append(hidden.cumsum(dim=1))
+            hidden = hidden + layer.self_attn(hidden)
+            hidden = hidden + layer.mlp(hidden)
+            states.append(hidden)
+        decoder.rows.clear()
+    at = [torch.stack([each[:, position] for each in many], 1) for many in (states, heads)]
+    return at[0], at[1]
+
+
+def tapped(decoder: Small, wanted: Wanted, ends: torch.Tensor | None = None) -> Any:
+    with torch.inference_mode(), Taps(Decoder(decoder), wanted, ends) as taps:
+        taps.run(lambda: decoder(IDS))
+        return taps.captured(head_dim=2)
+
+
+@pytest.mark.parametrize("gives", [lambda hidden: hidden, lambda hidden: (hidden, None)])
+@pytest.mark.parametrize("layers", [(0,), (1,), (0, 2), (3,), (0, 1, 2, 3)])
+def test_states_are_the_last_positions_before_the_final_norm(
+    gives: Any, layers: tuple[int, ...]
+) -> None:
+    decoder = Small(gives)
+    expected, _ = plain(decoder, -1)
+    found = tapped(decoder, Wanted(layers))
+    assert found.states.shape == (2, 1, len(layers), WIDTH)
+    torch.testing.assert_close(found.states[:, 0], expected[:, list(layers)])
+    assert found.heads is None
+
+
+def test_several_ends_are_kept_in_order() -> None:
+    decoder = Small()
+    ends = torch.tensor([7, 20, TOKENS - 1])
+    found = tapped(decoder, Wanted((1, 3), whole_heads=True), ends)
+    for number, end in enumerate(ends.tolist()):
+        states, heads = plain(decoder, end)
+        torch.testing.assert_close(found.states[:, number], states[:, [1, 3]])
+        torch.testing.assert_close(found.heads[:, number], heads)
+
+
+def test_single_heads_are_slices_of_what_enters_o_proj() -> None:
+    decoder = Small()
+    _, heads = plain(decoder, -1)
+    found = tapped(decoder, Wanted((), ((0, 1), (2, 0)))).heads
+    torch.testing.assert_close(found[:, 0, 0], heads[:, 0, 2:])
+    torch.testing.assert_close(found[:, 0, 1], heads[:, 2, :2])
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_nothing_is_computed_beyond_what_is_wanted(depth: int) -> None:
+    decoder = Small()
+    normed: list[int] = []
+    decoder.norm.register_forward_hook(lambda *args: normed.append(1))
+    tapped(decoder, Wanted((depth,)))
+    whole = [(layer, name, TOKENS) for layer in range(depth - 1) for name in ("o_proj", "mlp")]
+    last = [(depth - 1, name, NARROW) for name in ("o_proj", "mlp")] if depth else []
+    assert decoder.rows == whole + last
+    assert not normed
+
+
+def test_a_head_needs_no_output_of_its_layer() -> None:
+    decoder = Small()
+    tapped(decoder, Wanted((1,), ((1, 0),)))
+    assert decoder.rows == [(0, "o_proj", TOKENS), (0, "mlp", TOKENS)]
+
+
+def test_a_prefix_ends_before_the_last_o_proj() -> None:
+    decoder = Small()
+    with torch.inference_mode(), PrefixOnly(Decoder(decoder), 2) as only:
+        only.run(lambda: decoder(IDS))
+    assert decoder.rows == [(0, "o_proj", TOKENS), (0, "mlp", TOKENS)]
 
 
 def test_hooks_are_gone_afterwards_also_after_an_error() -> None:
-    decoder: Any = TupleDecoder()
-    with pytest.raises(IndexError), LastPositions(decoder):
-        decoder(torch.tensor([[99]]))
-    assert not decoder.embed_tokens._forward_hooks
-    assert all(not layer._forward_hooks for layer in decoder.layers)
+    decoder: Any = Small()
+    before = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in decoder.modules()]
+    tapped(decoder, Wanted((0, 3), whole_heads=True))
+    taps = Taps(Decoder(decoder), Wanted((2,)))
+    with pytest.raises(IndexError), taps:
+        taps.run(lambda: decoder(torch.tensor([[99]])))
+    after = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in decoder.modules()]
+    assert after == before
 
 
-def test_only_the_last_position_is_kept() -> None:
-    decoder = TupleDecoder()
-    with torch.inference_mode(), LastPositions(decoder) as positions:
-        decoder(torch.zeros(2, 500, dtype=torch.long))
-    for kept in positions._kept:
-        assert kept is not None
-        assert kept.untyped_storage().nbytes() == 2 * 3 * 4
+def test_only_the_last_position_is_held() -> None:
+    with Taps(Decoder(decoder := Small()), Wanted((0, 1, 2, 3))) as taps, torch.inference_mode():
+        taps.run(lambda: decoder(torch.zeros(2, 500, dtype=torch.long)))
+    for kept in taps._states.values():
+        assert kept.untyped_storage().nbytes() == 2 * WIDTH * 4
 
 
 def test_a_pass_that_did_not_reach_every_layer_is_an_error() -> None:
-    decoder = TupleDecoder()
-    with LastPositions(decoder) as positions, torch.inference_mode():
-        decoder.embed_tokens(torch.tensor([[1]]))
-    with pytest.raises(RuntimeError, match="3 states expected"):
-        positions.stacked()
+    decoder = Small()
+    with Taps(Decoder(decoder), Wanted((3,))) as taps, pytest.raises(RuntimeError, match="reach"):
+        taps.run(lambda: decoder.embed_tokens(IDS))
 
 
-def test_an_unknown_decoder_is_refused() -> None:
-    with pytest.raises(ConfigError, match="Linear"):
-        LastPositions(torch.nn.Linear(2, 2))
+@pytest.mark.parametrize("spoil", ["layers", "embed_tokens", "o_proj", "mlp"])
+def test_an_unknown_decoder_is_refused(spoil: str) -> None:
+    decoder: Any = Small()
+    owner = {"o_proj": lambda: decoder.layers[1].self_attn, "mlp": lambda: decoder.layers[2]}
+    delattr(owner.get(spoil, lambda: decoder)(), spoil)
+    with pytest.raises(ConfigError, match="Small has no list of layers"):
+        Decoder(decoder)

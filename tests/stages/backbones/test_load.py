@@ -59,19 +59,11 @@ def with_type(checkpoint: Path, folder: Path, model_type: str) -> str:
     return str(folder)
 
 
-def test_the_original_layout_is_refused_with_the_way_out(
-    reference: BackboneReference, checkpoint: Path, tmp_path: Path
-) -> None:
-    model = with_type(checkpoint, tmp_path / "old", "internvl_chat")
-    with pytest.raises(ConfigError, match="OpenGVLab/InternVL3-8B-hf"):
-        load(replace(reference, model=model))
-
-
 def test_an_unknown_architecture_is_refused_with_the_known_ones(
     reference: BackboneReference, checkpoint: Path, tmp_path: Path
 ) -> None:
     model = with_type(checkpoint, tmp_path / "new", "hyperlens")
-    with pytest.raises(ConfigError, match="'hyperlens'; supported: internvl"):
+    with pytest.raises(ConfigError, match="'hyperlens'; supported: internvl, internvl_chat, llava"):
         load(replace(reference, model=model))
 
 
