@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,9 +102,10 @@ class Config:
         """The folder of this run's results."""
         return (self.path("run", "runs") or self.folder / "runs") / self.run.name
 
-    def recipe(self, section: str) -> dict[str, Any]:
-        """The recipe fields of a section; an unknown section has none."""
-        return recipe_of(self.sections[section]) if section in self.sections else {}
+    def recipe(self, section: str, without: Collection[str] = ()) -> dict[str, Any]:
+        """The recipe fields of a section but for some; an unknown section has none."""
+        found = recipe_of(self.sections[section]) if section in self.sections else {}
+        return {name: value for name, value in found.items() if name not in without}
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

@@ -19,6 +19,7 @@ COMPANIONS = {
     "decode": ("video",),
     "sample": ("video",),
     "forward": ("backbones", "video"),
+    "forward_selected": ("backbones", "video"),
     "explain": ("backbones", "video"),
     "moments": ("probes",),
     "statistics": ("probes",),
@@ -46,7 +47,7 @@ def source_digest(stage: str) -> str:
     root = Path(__file__).parent.parent / "stages"
     files = [root / f"{stage}.py"]
     for folder in COMPANIONS.get(stage, ()):
-        files += sorted((root / folder).glob("*.py"))
+        files += sorted((root / folder).rglob("*.py"))
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.read_bytes())

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fnmatch
+import hashlib
 import importlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cache.atomic import replace_json
 from cache.catalog import load_catalog
-from cache.digest import file_digest, read_json
+from cache.commit import FileEntry, content_digest
+from cache.digest import read_json
 from cache.errors import ConfigError
-from cache.keys import hash_of
+from cache.keys import canonical
 from cache.store import Store
 from manifests.datasets.contract import Listing, reader_of
 from manifests.datasets.listing import listed_videos, listing_values
@@ -29,6 +31,7 @@ from pipeline.graph import GRAPH, NODES
 from pipeline.pause import no_collection
 from pipeline.plan import plan_stage
 from pipeline.record import read_failures
+from pipeline.task import scorer_digest
 from pipeline.world import DATASET, OutsideScorer, Video, World
 
 SMALL = 4 << 30
@@ -227,10 +230,10 @@ def _find_scorer(config: Config) -> OutsideScorer | None:
     if folder is None:
         return None
     described = folder / "scorer.json"
-    weights = folder / "scorer.safetensors"
     try:
-        features: Any = read_json(described)["features"]
-        digest = hash_of([file_digest(described), file_digest(weights)])
+        record: Any = read_json(described)
+        features, choice = record["features"], choice_digest(record)
+        digest = scorer_digest(folder)
     except FileNotFoundError as error:
         raise ConfigError(
             f"run.scorer = {folder.name!r}: {Path(error.filename).name} is missing; expected the "
@@ -240,4 +243,16 @@ def _find_scorer(config: Config) -> OutsideScorer | None:
         raise ConfigError(
             f"run.scorer: {described.name} is not a scorer's record: {error}"
         ) from error
-    return OutsideScorer(folder, digest, features)
+    return OutsideScorer(folder, digest, features, choice)
+
+
+def choice_digest(record: Mapping[str, Any]) -> str:
+    """Content digest of the artifact of stage select with the choice that a scorer was fitted on.
+
+    So what a second pass made is found again whether the choice comes from the run's own selection
+    or with a scorer, whatever else that scorer's record says. Raises KeyError without a choice.
+    """
+    name = "heads" if "heads" in record else "layer"
+    text = canonical({name: record[name]}) + "\n"  # as cache.digest.write_json writes it
+    said = hashlib.sha256(text.encode("ascii")).hexdigest()
+    return content_digest((FileEntry("choice.json", len(text), said),))

@@ -10,13 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Scope = Literal["all", "probing", "target", "test"]
-"""Which videos: all in use, the probing subset, all that are not train, or the labelled test split."""
+Scope = Literal["all", "first", "probing", "second", "target", "test"]
+"""Which videos: all in use, those of the first pass and of the second (pipeline/values.py says which
+these are), the probing subset, all that are not train, or the labelled test split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One input of a stage: the artifact of another stage, under the role that the reader names."""
+    """One input of a stage: the artifact of another stage, under the role that the reader names.
+
+    Two edges of one role are alternatives, of stages that run over different videos: each item
+    takes the artifact of the stage that it belongs to.
+    """
 
     role: str
     stage: str
@@ -24,6 +29,8 @@ class Edge:
     """None: one artifact (of the same video, or the data set's). A scope: one per video of it."""
     optional: bool = False
     """The reader also works where the whole stage is not part of the run."""
+    outside: bool = False
+    """The folder of an outside scorer takes the place of the artifact where one is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,8 @@ class Node:
     """Whether the stage reads the video file: its digest enters the key."""
     section: str = ""
     """Section of the configuration; empty for a stage without settings of its own."""
+    without: tuple[str, ...] = ()
+    """Recipe fields of the section that change nothing in this stage: they stay out of its key."""
 
     @property
     def module(self) -> str:
@@ -71,6 +80,7 @@ GRAPH: tuple[Node, ...] = (
     Node(
         "forward",
         "video",
+        over="first",
         edges=(Edge("plan", "sample"),),
         source=_always,
         backbone=True,
@@ -106,16 +116,35 @@ GRAPH: tuple[Node, ...] = (
         values=("features", "labels"),
         section="fit",
     ),
+    # After the fit: what could still go wrong with the probing subset has been seen before the long
+    # pass over everything else begins.
+    Node(
+        "forward_selected",
+        "video",
+        over="second",
+        edges=(Edge("plan", "sample"), Edge("choice", "select", outside=True)),
+        values=("question",),
+        source=_always,
+        backbone=True,
+        section="forward",
+        # Other prompts, layers and heads of the first pass are no reason to make this one again.
+        without=("prompts", "layers", "heads", "yes_no"),
+    ),
     Node(
         "score",
         "video",
-        edges=(Edge("states", "forward"), Edge("plan", "sample"), Edge("scorer", "fit")),
+        edges=(
+            Edge("states", "forward"),
+            Edge("states", "forward_selected"),
+            Edge("plan", "sample"),
+            Edge("scorer", "fit", outside=True),
+        ),
         values=("features",),
     ),
     Node(
         "localize",
         "video",
-        edges=(Edge("scores", "score"), Edge("scorer", "fit")),
+        edges=(Edge("scores", "score"), Edge("scorer", "fit", outside=True)),
         section="localize",
     ),
     Node(
@@ -142,7 +171,7 @@ GRAPH: tuple[Node, ...] = (
             Edge("explanations", "explain", "target"),
             Edge("intervals", "localize", "all"),
             Edge("metrics", "evaluate", optional=True),
-            Edge("scorer", "fit"),
+            Edge("scorer", "fit", outside=True),
             Edge("table", "statistics", optional=True),
             Edge("timeline", "decode", "all"),
         ),

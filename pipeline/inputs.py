@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cache.keys import canonical, hash_of
 from pipeline.graph import Edge, Node
+from pipeline.task import Folder
 from pipeline.values import LARGE, label_of, value_of, videos_of
 from pipeline.world import DATASET, Video, World
 
@@ -31,7 +31,8 @@ class Inputs:
         self.values = {n: value_of(n, world, upstream) for n in node.values if n != "label"}
         self.members: dict[str, dict[str, str]] = {}
         """Content digest by video id, for every role that folds many artifacts."""
-        self._tables: dict[str, tuple[str, dict[str, str]]] = {}
+        self._tables: dict[str, tuple[tuple[StagePlan, ...], dict[str, str]]] = {}
+        """Content digest by item, with the stages that it comes from, for roles filled per item."""
         self._fixed: dict[str, str] = {}
         self.missing = ""
         """The stage whose artifact was not there when `text` last returned None."""
@@ -55,7 +56,7 @@ class Inputs:
             elif table is not None:
                 digest = table[1].get(item)
                 if digest is None:
-                    self.missing = table[0]
+                    self.missing = _stage_of(item, table[0])
                     return None
                 texts.append(f'"{role}":"{digest}"')
             elif video is not None and role == "source":
@@ -64,18 +65,20 @@ class Inputs:
                 texts.append(f'"label":{canonical(label_of(self._world, video))}')
         return "{" + ",".join(texts) + "}"
 
-    def single(self, item: str) -> dict[str, tuple[str, str] | Path]:
+    def single(self, item: str) -> dict[str, tuple[str, str] | Folder]:
         """Where the single artifacts of an item are: (stage, key), or a folder outside the store."""
-        found: dict[str, tuple[str, str] | Path] = {}
+        found: dict[str, tuple[str, str] | Folder] = {}
         for edge in self.edges:
             if edge.over is not None:
                 continue
-            if edge.stage == "fit" and self._world.scorer is not None:
-                found[edge.role] = self._world.scorer.path
+            scorer = self._world.scorer
+            if edge.outside and scorer is not None:
+                found[edge.role] = Folder(scorer.path, scorer.digest)
                 continue
             source = self._upstream[edge.stage]
             name = item if source.node.item == "video" else DATASET
-            found[edge.role] = (edge.stage, source.keys[name])
+            if name in source.digests:  # of two stages that fill a role, one has this item
+                found[edge.role] = (edge.stage, source.keys[name])
         return found
 
     def many(self) -> dict[str, tuple[str, dict[str, str]]]:
@@ -98,27 +101,34 @@ class Inputs:
             said = {v.video_id: done[v.video_id] for v in videos if v.video_id in done}
             self.members[edge.role] = said
             self._fix(edge.role, fold(said))
-        elif edge.stage == "fit" and self._world.scorer is not None:
-            self._fix(edge.role, self._world.scorer.digest)
+        elif edge.outside and self._world.scorer is not None:
+            self._fix(edge.role, self._world.scorer.digest_of(edge.stage))
         elif source.node.item == "video":
-            self._tables[edge.role] = (edge.stage, source.digests)
+            stages, digests = self._tables.get(edge.role, ((), {}))
+            # There may be 100,000 of them: the table of the only stage is not copied.
+            both = {**digests, **source.digests} if stages else source.digests
+            self._tables[edge.role] = ((*stages, source), both)
         elif DATASET in source.digests:
             self._fix(edge.role, source.digests[DATASET])
         else:
-            self._tables[edge.role] = (edge.stage, {})
+            self._tables[edge.role] = ((source,), {})
 
     def _fix(self, role: str, value: Any) -> None:
         self._fixed[role] = f'"{role}":{canonical(value)}'
 
 
 def active_edges(node: Node, world: World, upstream: Mapping[str, StagePlan]) -> list[Edge]:
-    """The edges that count in this run: an optional one of a stage that is off does not."""
-    outside = world.scorer is not None
+    """The edges that count in this run: those of stages that are part of it."""
     return [
         edge
         for edge in node.edges
-        if not (edge.optional and upstream[edge.stage].off) or (edge.stage == "fit" and outside)
+        if (edge.outside and world.scorer is not None) or not upstream[edge.stage].off
     ]
+
+
+def _stage_of(item: str, stages: Sequence[StagePlan]) -> str:
+    """Which of the stages that fill a role has this item."""
+    return next((s.node.name for s in stages if s.holds(item)), stages[-1].node.name)
 
 
 def fold(members: Mapping[str, str]) -> str:

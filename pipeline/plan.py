@@ -17,7 +17,7 @@ from cache.keys import Keymaker
 from pipeline.graph import FITTING, GRAPH, Node
 from pipeline.inputs import Inputs, active_edges
 from pipeline.pause import no_collection
-from pipeline.values import videos_of
+from pipeline.values import two_passes, videos_of
 from pipeline.world import DATASET, Failure, World
 
 
@@ -48,6 +48,11 @@ class StagePlan:
         """All items of the stage."""
         parts = (self.digests, self.todo, self.waiting, self.unselected, self.failed, self.blocked)
         return sum(len(part) for part in parts)
+
+    def holds(self, item: str) -> bool:
+        """Whether this is an item of the stage; asked 100,000 times, so no list is searched."""
+        parts = (self.keys, self.waiting, self.unselected, self.failed, self.blocked)
+        return any(item in part for part in parts)
 
     @property
     def work(self) -> int:
@@ -86,27 +91,44 @@ def switched_off(node: Node, world: World, upstream: Upstream) -> str:
     """Why a stage is not part of this run, or nothing."""
     if node.name in FITTING and world.scorer is not None:
         return "an outside scorer is given"
+    if node.over == "second" and not two_passes(world):
+        return 'forward.test_layers = "all": one pass keeps the same of every video'
     if node.backbone and not world.backbone:
         return world.backbone_problem or "no backbone is given: set backbone.model"
-    if world.videos is not None:
-        if node.name == "moments" and not videos_of(world, "probing"):
-            return (
-                "no training video has a label: give data.labels with training videos, or a fitted "
-                "scorer as run.scorer"
-            )
-        if node.name == "evaluate" and not videos_of(world, "test"):
-            return "no test video has a label"
+    return _without_videos(node, world) or _without_inputs(node, world, upstream)
+
+
+def _without_videos(node: Node, world: World) -> str:
+    """Why there is no video for a stage, or nothing (also where the videos are not known yet)."""
+    if world.videos is None:
+        return ""
+    selecting = node.name == "moments" or (node.over == "first" and two_passes(world))
+    if selecting and world.scorer is not None:
+        return 'run.scorer with forward.test_layers = "selected": nothing is left to be selected'
+    if selecting and not videos_of(world, "probing"):
+        return (
+            "no training video has a label: give data.labels with training videos, or a fitted "
+            "scorer as run.scorer"
+        )
+    if node.over == "second" and not videos_of(world, "second"):
+        return "every video is in the probing subset"
+    if node.name == "evaluate" and not videos_of(world, "test"):
+        return "no test video has a label"
+    return ""
+
+
+def _without_inputs(node: Node, world: World, upstream: Upstream) -> str:
+    """Why a role of a stage cannot be filled, or nothing: every stage that could is off."""
+    filled = {edge.role for edge in active_edges(node, world, upstream)}
     for edge in node.edges:
-        if edge.stage == "fit" and world.scorer is not None:
-            continue
-        if not edge.optional and (reason := upstream[edge.stage].off):
-            return reason
+        if not edge.optional and edge.role not in filled:
+            return upstream[edge.stage].off
     return ""
 
 
 def recipe_of_node(node: Node, world: World) -> dict[str, Any]:
     """The recipe fields that enter the keys of a stage."""
-    return world.config.recipe(node.section) if node.section else {}
+    return world.config.recipe(node.section, node.without) if node.section else {}
 
 
 def keymaker(node: Node, world: World) -> Keymaker:
@@ -121,7 +143,7 @@ def _plan_dataset(plan: StagePlan, world: World, upstream: Upstream) -> None:
         return
     for edge in active_edges(node, world, upstream):
         source = upstream[edge.stage]
-        if edge.stage == "fit" and world.scorer is not None:
+        if edge.outside and world.scorer is not None:
             continue
         held = {*source.waiting, *source.unselected, *source.todo}
         if edge.over is not None:

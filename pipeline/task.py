@@ -13,7 +13,7 @@ from typing import Any
 
 from cache.digest import file_digest
 from cache.errors import ConfigError, DamagedArtifact, HiprobeError, ItemError, MissingArtifact
-from cache.keys import Keymaker
+from cache.keys import Keymaker, hash_of
 from cache.store import Artifact, Store
 from manifests.table import table_digest
 from pipeline.environment import environment
@@ -34,6 +34,24 @@ class Folder:
     """A payload that does not lie in the store: the scorer of another run."""
 
     path: Path
+    digest: str
+    """What `scorer_digest` gave when the work was planned."""
+
+    def checked(self) -> Folder:
+        """This folder, where it is still what it was; the other run may have been run again.
+
+        Raises ConfigError, which ends the run: what would be made is not what its key says.
+        """
+        try:
+            found = scorer_digest(self.path)
+        except FileNotFoundError:
+            found = ""
+        if found != self.digest:
+            raise ConfigError(
+                f"run.scorer = {self.path.name!r} was changed or removed while this run was using "
+                "it: give a scorer that stays as it is (a copy of the folder), and run again"
+            )
+        return self
 
     def holds(self, name: str) -> bool:
         """Whether it has this file."""
@@ -44,6 +62,11 @@ class Folder:
         if not self.holds(name):
             raise DamagedArtifact(f"{self.path.name} does not hold {name}")
         return self.path / name
+
+
+def scorer_digest(folder: Path) -> str:
+    """One digest for the scorer in a folder; raises FileNotFoundError where it is not whole."""
+    return hash_of([file_digest(folder / name) for name in ("scorer.json", "scorer.safetensors")])
 
 
 @dataclass(frozen=True)
@@ -58,7 +81,7 @@ class Task:
     inputs: Mapping[str, Any]
     members: Mapping[str, Mapping[str, str]]
     store: Path
-    single: Mapping[str, tuple[str, str] | Path]
+    single: Mapping[str, tuple[str, str] | Folder]
     """(stage, key) by role, or a folder outside the store."""
     many: Mapping[str, tuple[str, Mapping[str, str]]]
     """(stage, {video id: key}) by role."""
@@ -131,8 +154,8 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
             settings=task.settings,
             out=draft.path,
             inputs={
-                role: Folder(where)
-                if isinstance(where, Path)
+                role: where.checked()
+                if isinstance(where, Folder)
                 else _open(store, *where, task.inputs[role])
                 for role, where in task.single.items()
             },
@@ -222,7 +245,7 @@ def _damaged(task: Task) -> tuple[tuple[str, str], ...]:
     from cache.verify import examine
 
     store = Store(task.store)
-    read = [where for where in task.single.values() if not isinstance(where, Path)]
+    read = [where for where in task.single.values() if not isinstance(where, Folder)]
     read += [(stage, key) for stage, keys in task.many.values() for key in keys.values()]
     return tuple(
         (stage, key)

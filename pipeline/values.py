@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 def videos_of(world: World, scope: Scope) -> tuple[Video, ...]:
     """The videos of a scope, sorted by id."""
     videos = world.videos or ()
+    if scope in ("first", "second") and two_passes(world):
+        return _of_pass(world, scope)
+    if scope == "second":
+        return ()
     if scope == "probing":
         return tuple(v for v in videos if v.subset == "probing")
     if scope == "test":
@@ -27,6 +31,26 @@ def videos_of(world: World, scope: Scope) -> tuple[Video, ...]:
     return videos
 
 
+def two_passes(world: World) -> bool:
+    """Whether all layers are kept of the probing subset only, and the chosen one of the rest."""
+    return bool(world.config.sections["forward"].test_layers == "selected")
+
+
+def _of_pass(world: World, scope: Scope) -> tuple[Video, ...]:
+    """The videos of the first pass, which are what is selected from, or those of the second.
+
+    An outside scorer brings the choice: nothing is left to be selected, and no first pass needed.
+    What the store holds plays no part: which pass a video is in, and with it every key after, would
+    change as a shared store is filled, evicted or moved.
+    """
+    first = world.scorer is None
+    return tuple(
+        v
+        for v in videos_of(world, "all")
+        if (first and v.subset == "probing") == (scope == "first")
+    )
+
+
 def label_of(world: World, video: Video) -> dict[str, Any]:
     """What the statistics and the fit take as the truth about one probing video."""
     frames = world.config.sections["data"].probing_labels == "frame"
@@ -35,12 +59,29 @@ def label_of(world: World, video: Video) -> dict[str, Any]:
 
 
 def features_of(world: World) -> dict[str, Any]:
-    """What the hidden states are: a scorer refuses features that differ in any of this."""
+    """What the hidden states are: a scorer refuses features that differ in any of this.
+
+    Which layers and heads were kept beside those that the scorer reads, which other prompts shared
+    the pass, and whether it ended early changes them by rounding at most (1e-5 in float32): a scorer
+    that was fitted in either mode of forward.test_layers can be used in the other. So this holds the
+    probed prompt, and of section [forward] what enters the key of the second pass.
+    """
+    forward = world.config.recipe("forward", NODES["forward_selected"].without)
     return {
         "backbone": world.backbone,
-        "forward": {"version": world.versions["forward"], **world.config.recipe("forward")},
+        "forward": {
+            "version": world.versions["forward"],
+            "question": question_of(world),
+            **forward,
+        },
         "sample": {"version": world.versions["sample"], **world.config.recipe("sample")},
     }
+
+
+def question_of(world: World) -> str:
+    """The one of forward.prompts that is probed."""
+    question: str = world.config.sections["forward"].prompts[0]
+    return question
 
 
 def value_of(name: str, world: World, upstream: Mapping[str, StagePlan]) -> Any:
@@ -51,6 +92,8 @@ def value_of(name: str, world: World, upstream: Mapping[str, StagePlan]) -> Any:
         return {v.video_id: label_of(world, v) for v in videos_of(world, "probing")}
     if name == "features":
         return features_of(world)
+    if name == "question":
+        return question_of(world)
     if name == "truth":
         done = upstream["localize"].digests
         return {
@@ -120,7 +163,11 @@ def _run(world: World, upstream: Mapping[str, StagePlan]) -> dict[str, Any]:
     return {
         "name": config.run.name,
         "labels": config.sections["data"].probing_labels,
-        "sections": {n.name: config.recipe(n.section) for n in NODES.values() if n.section},
+        "sections": {
+            n.name: config.recipe(n.section, n.without)
+            for n in NODES.values()
+            if n.section and (n.over != "second" or two_passes(world))
+        },
         "backbone": {
             "model": config.sections["backbone"].model.rstrip("/").rsplit("/", 1)[-1],
             "identity": world.backbone,

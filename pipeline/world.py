@@ -49,6 +49,12 @@ class OutsideScorer:
     path: Path
     digest: str
     features: Mapping[str, Any]
+    choice: str = ""
+    """Digest that the choice (of a layer, or of heads) has which it was fitted on."""
+
+    def digest_of(self, stage: str) -> str:
+        """What enters a key in the place of the artifact of this stage."""
+        return self.choice if stage == "select" else self.digest
 
 
 @dataclass(frozen=True)

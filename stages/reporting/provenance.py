@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 ORDER = (
-    "index", "decode", "sample", "forward", "statistics", "select", "fit", "score", "localize",
-    "explain", "evaluate", "report",
+    "index", "decode", "sample", "forward", "statistics", "select", "fit", "forward_selected",
+    "score", "localize", "explain", "evaluate", "report",
 )  # fmt: skip
 """How stages are ordered for a reader; one that is not named here follows after them."""
 BEFORE_THE_FIT = ("index", "decode", "sample", "forward", "moments")

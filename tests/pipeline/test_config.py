@@ -66,9 +66,9 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
 
 
 def test_overrides_are_typed_like_the_file(tmp_path: Path) -> None:
-    config = load(tmp_path, "", "localize.kappa=1", "forward.prompt=Is it odd?", "run.workers=3")
+    config = load(tmp_path, "", "localize.kappa=1", "forward.system=Is it odd?", "run.workers=3")
     assert config.sections["localize"].kappa == 1.0
-    assert config.sections["forward"].prompt == "Is it odd?"
+    assert config.sections["forward"].system == "Is it odd?"
     assert config.run.workers == 3
     with pytest.raises(ConfigError, match=r"section\.field=value"):
         load(tmp_path, "", "kappa=1")
@@ -79,7 +79,11 @@ def test_overrides_are_typed_like_the_file(tmp_path: Path) -> None:
 def test_what_is_written_reads_back_as_the_same_configuration(tmp_path: Path) -> None:
     awkward = 'a "quoted" \\ text\nof two lines, \x7f, é'
     config = make_config(
-        {"forward": {"prompt": awkward}, "evaluate": {"tiou": [0.25]}, "run": {"name": "x"}},
+        {
+            "forward": {"prompts": [awkward, "b"]},
+            "evaluate": {"tiou": [0.25]},
+            "run": {"name": "x"},
+        },
         folder=tmp_path,
     )
     path = tmp_path / "again.toml"

@@ -17,11 +17,11 @@ from tests.pipeline import worlds
 EVERYTHING = tuple(NODES)
 
 
-def after(*stages: str) -> tuple[str, ...]:
+def after(*stages: str, off: tuple[str, ...] = ("forward_selected",)) -> tuple[str, ...]:
     """These stages and everything that reads from them, directly or not."""
     stale = set(stages)
     for node in NODES.values():
-        if any(edge.stage in stale for edge in node.edges):
+        if node.name not in off and any(edge.stage in stale for edge in node.edges):
             stale.add(node.name)
     return tuple(name for name in NODES if name in stale)
 
@@ -63,10 +63,16 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "sample.keyframes": (16, after("sample")),
     "sample.rule": ("endpoints", after("sample")),
     "sample.pixels": ("webp", after("sample")),
-    "forward.prompt": ("Is it abnormal?", after("forward")),
+    "forward.prompts": (["Is it abnormal?"], after("forward")),
     "forward.system": ("Be brief.", after("forward")),
+    "forward.frame_format": ("{number}: {image}", after("forward")),
+    "forward.layers": ([1, 2], after("forward")),
+    "forward.heads": ("all", after("forward")),
+    "forward.yes_no": (True, after("forward")),
+    "forward.test_layers": ("selected", after("forward_selected")),  # another stage, no other key
     "forward.store_dtype": ("float32", after("forward")),
     "forward.batch": (1, NOTHING),
+    "forward.prepare_threads": (1, NOTHING),
     "statistics.bins": (32, after("statistics")),
     "statistics.eps": (1e-5, after("statistics")),
     "statistics.silhouette_samples": (100, after("statistics")),
@@ -118,7 +124,9 @@ def test_a_recipe_field_changes_a_key_and_a_knob_never_does() -> None:
     for field, (_, stale) in SENSITIVITY.items():
         section, name = field.split(".")
         kind = notes(SECTIONS[section])[name].kind
-        if kind == "knob":
+        if field == "forward.test_layers":
+            assert kind == "knob", field
+        elif kind == "knob":
             assert set(stale) <= {"report"}, field
         elif field != "fit.scorer":
             assert stale, field
@@ -131,6 +139,7 @@ def test_the_version_of_a_stage_makes_it_and_what_follows_stale() -> None:
         changed = dataclasses.replace(settled, versions=versions)
         stale = set(worlds.work(plan_all(changed)))
         expected = set(after(stage)) - ({"report"} if stage == "index" else set())
+        expected = set() if stage == "forward_selected" else expected  # it is off
         # The version of forward and sample is part of what a scorer's features are.
         assert stale == expected, stage
 
@@ -144,7 +153,7 @@ def test_the_scorer_of_another_run_replaces_the_fitting_stages() -> None:
     scorer = OutsideScorer(Path("scorer"), worlds.sha("scorer"), {})
     plans = plan_all(dataclasses.replace(settled, scorer=scorer))
     off = [name for name, plan in plans.items() if plan.off]
-    assert off == ["moments", "statistics", "select", "fit"]
+    assert off == ["moments", "statistics", "select", "fit", "forward_selected"]
     assert set(worlds.work(plans)) == {"score", "localize", "explain", "evaluate", "report"}
 
 

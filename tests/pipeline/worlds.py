@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,11 @@ def world(
     return dataclasses.replace(made, videos=foresee_videos(made))
 
 
-def settle(start: World) -> tuple[World, dict[str, StagePlan]]:
-    """Do all the work that a plan asks for, with contents that follow from the keys."""
+def settle(start: World, *, same: Collection[str] = ()) -> tuple[World, dict[str, StagePlan]]:
+    """Do all the work that a plan asks for, with contents that follow from the keys.
+
+    The stages in `same` give the same content under every key, as a stage of few outcomes may.
+    """
     committed = {
         name: StageCatalog(dict(c.digests), dict(c.sizes)) for name, c in start.committed.items()
     }
@@ -81,7 +84,8 @@ def settle(start: World) -> tuple[World, dict[str, StagePlan]]:
         plan = plan_stage(node, now, plans)
         stage = committed.setdefault(node.name, StageCatalog())
         for item in plan.todo:
-            stage.add(plan.keys[item], sha(f"content of {plan.keys[item]}"), 1, 1)
+            made = f"{node.name} of {item}" if node.name in same else plan.keys[item]
+            stage.add(plan.keys[item], sha(f"content of {made}"), 1, 1)
         plans[node.name] = plan_stage(node, now, plans)
         assert not plans[node.name].work, node.name
     return now, plans
