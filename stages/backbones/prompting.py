@@ -19,14 +19,15 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if tokenizer.chat_template is None:
-        # Older checkpoints keep the template in a file of its own, which only processors read.
-        older = folder / "chat_template.json"
-        if not older.is_file():
-            raise ConfigError(
-                f"backbone {folder.name} has no chat template (chat_template.jinja expected)"
-            )
+    older = folder / "chat_template.json"
+    if older.is_file():
+        # The file that only processors read comes first, as it does for them: a tokenizer may
+        # still have the template of its text model, which shows no video.
         tokenizer.chat_template = json.loads(older.read_text(encoding="utf-8"))["chat_template"]
+    if tokenizer.chat_template is None:
+        raise ConfigError(
+            f"backbone {folder.name} has no chat template (chat_template.jinja expected)"
+        )
     return tokenizer
 
 
@@ -36,9 +37,7 @@ def templated(tokenizer: Any, prompt: Prompt, content: Sequence[dict[str, str]])
     if prompt.system:
         system = [{"type": "text", "text": prompt.system}]
         messages.insert(0, {"role": "system", "content": system})
-    return str(
-        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    )
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 def encode(tokenizer: Any, text: str) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ from stages.backbones.contract import Picture, Prompt
 from stages.backbones.families.native import NativeFamily
 
 
-class LlavaOnevision(NativeFamily):
+class LlavaOneVision(NativeFamily):
     """One video of square frames, pooled, positions counted one by one."""
 
     model_type = "llava_onevision"
