@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import pytest
+
 from cache.catalog import StageCatalog
 from cache.keys import Keymaker
 from pipeline.graph import GRAPH, NODES
@@ -150,8 +152,10 @@ def test_before_the_files_are_digested_everything_waits_for_the_index() -> None:
     assert plans["decode"].waiting == {DATASET: "index"}
 
 
-def test_the_key_is_the_hash_of_recipe_version_and_inputs() -> None:
-    settled, plans = worlds.settle(worlds.world())
+@pytest.mark.parametrize("mode", ["all", "selected"])
+def test_the_key_is_the_hash_of_recipe_version_and_inputs(mode: str) -> None:
+    settings = worlds.config(forward={"test_layers": mode})
+    settled, plans = worlds.settle(worlds.world(settings))
     for node in GRAPH:
         inputs = Inputs(node, settled, plans)
         for item, key in plans[node.name].keys.items():

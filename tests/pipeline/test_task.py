@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cache.store import Store
-from pipeline.task import SourceVideo, Task, execute
+from pipeline.task import Folder, SourceVideo, Task, execute, scorer_digest
 from stages import index, score
 from stages.contract import Result
 
@@ -78,6 +78,25 @@ def test_a_source_that_is_not_the_one_in_the_key_commits_nothing(root: Path) -> 
     assert outcome.status == "failed"
     assert "changed since it was indexed" in outcome.message
     assert Store(root).keys("index") == []
+
+
+def test_an_outside_scorer_that_changed_since_it_was_planned_ends_the_run(root: Path) -> None:
+    """The other run may be run again in the days that this one takes."""
+    folder = root.parent / "scorer"
+    folder.mkdir()
+    (folder / "scorer.json").write_text("{}")
+    (folder / "scorer.safetensors").write_bytes(b"weights")
+    planned = Folder(folder, scorer_digest(folder))
+    assert planned.checked() is planned
+    (folder / "scorer.safetensors").write_bytes(b"others")
+    reading = task(root, stage="score", settings=score.Settings(), inputs={"scorer": "0" * 64},
+                   single={"scorer": planned})  # fmt: skip
+    outcome = execute(reading)
+    assert (outcome.status, outcome.error_class) == ("stopped", "ConfigError")
+    assert "'scorer' was changed or removed" in outcome.message
+    (folder / "scorer.json").unlink()
+    assert execute(reading).status == "stopped"
+    assert Store(root).keys("score") == []
 
 
 def test_a_crash_leaves_no_draft_and_names_the_error(

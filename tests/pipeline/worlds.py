@@ -16,7 +16,7 @@ from pipeline.graph import GRAPH
 from pipeline.plan import StagePlan, plan_stage
 from pipeline.world import World
 
-VIDEOS = (
+VIDEOS: tuple[tuple[Any, ...], ...] = (
     ("train/n1", "train", 0, "Normal", []),
     ("train/n2", "train", 0, "Normal", []),
     ("train/n3", "train", 0, "Normal", []),
