@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -12,8 +13,9 @@ from cache.errors import ConfigError, StoreError
 from cache.keys import canonical, differences
 from cache.store import Store
 from pipeline.environment import source_digest
+from pipeline.graph import NODES
 from pipeline.inputs import Inputs
-from pipeline.plan import StagePlan, Upstream, recipe_of_node
+from pipeline.plan import StagePlan, Upstream, plan_stage, recipe_of_node
 from pipeline.record import Previous
 from pipeline.world import Video, World
 
@@ -50,6 +52,8 @@ def reasons(
     if not plan.work:
         return []
     counted: Counter[str] = Counter(f"waits for {stage}" for stage in plan.waiting.values())
+    if whole := held_whole(plan, world, upstream):
+        counted['all their layers are in the store: forward.test_layers = "all" uses them'] = whole
     if previous is None:
         if plan.todo:
             counted["not made yet"] += len(plan.todo)
@@ -71,6 +75,21 @@ def reasons(
             told = f"other {told}" if told else ""
         counted[told or "other inputs"] += 1
     return [Reason(text, count) for text, count in counted.items()]
+
+
+def held_whole(plan: StagePlan, world: World, upstream: Upstream) -> int:
+    """Of how many videos of a second pass the store holds what a single pass makes.
+
+    They are not used, since then the keys of a run would follow from what a store happens to hold;
+    but whoever is about to spend a GPU on them should know.
+    """
+    if plan.node.over != "second":
+        return 0
+    sections = world.config.sections
+    single = {**sections, "forward": dataclasses.replace(sections["forward"], test_layers="all")}
+    config = dataclasses.replace(world.config, sections=single)
+    forward = plan_stage(NODES["forward"], dataclasses.replace(world, config=config), upstream)
+    return sum(item in forward.digests for item in [*plan.todo, *plan.waiting])
 
 
 def _short_reason(plan: StagePlan, item: str, row: Mapping[str, Any] | None) -> str:

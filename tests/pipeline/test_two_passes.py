@@ -13,6 +13,7 @@ from pipeline.graph import NODES
 from pipeline.inputs import Inputs
 from pipeline.plan import StagePlan, plan_all
 from pipeline.values import features_of
+from pipeline.why import held_whole
 from pipeline.world import DATASET, Failure, OutsideScorer, World
 from tests.pipeline import worlds
 from tests.pipeline.test_key_sensitivity import after
@@ -84,6 +85,19 @@ def test_the_switch_leaves_the_features_of_the_probing_subset_and_what_was_fitte
     two, _ = worlds.settle(world(committed=settled.committed))
     assert worlds.work(plan_all(two)) == {}
     assert worlds.work(replanned(worlds.config(), two)) == {}
+
+
+def test_what_the_store_holds_of_the_second_pass_is_told() -> None:
+    settled, _ = worlds.settle(worlds.world())
+    plans = replanned(config(), settled)
+    assert held_whole(plans["forward_selected"], settled, plans) == 5
+    assert held_whole(plans["score"], settled, plans) == 0
+    two, plans = worlds.settle(world())
+    assert held_whole(plans["forward_selected"], two, plans) == 0
+    del two.committed["forward_selected"]
+    plans = plan_all(two)
+    assert len(plans["forward_selected"].todo) == 5
+    assert held_whole(plans["forward_selected"], two, plans) == 0
 
 
 def test_back_to_one_pass_makes_only_what_is_not_probed() -> None:
