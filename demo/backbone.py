@@ -57,7 +57,7 @@ def build_backbone(folder: Path, seed: int = 0) -> None:
     from stages.backbones.weights import quiet_progress
 
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer()
+    tokenizer = byte_tokenizer()
     model = _model(len(tokenizer), tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"))
     _draw_weights(model, seed)
     end = [tokenizer.convert_tokens_to_ids(name) for name in ("<|im_end|>", "<|endoftext|>")]
@@ -65,10 +65,10 @@ def build_backbone(folder: Path, seed: int = 0) -> None:
     with quiet_progress():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    _write_processors(folder)
+    write_processors(folder, IMAGE_SIZE, (IMAGE_SIZE // PATCH_SIZE // 2) ** 2)
 
 
-def _tokenizer() -> Any:
+def byte_tokenizer() -> Any:
     """A byte-level tokenizer without merges: one token per byte, and the special ones."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -161,7 +161,7 @@ def _distribution(name: str, shape: tuple[int, ...]) -> tuple[np.float32, np.flo
     return np.float32(0.0), np.float32(gain / math.sqrt(math.prod(shape[1:])))
 
 
-def _write_processors(folder: Path) -> None:
+def write_processors(folder: Path, image_size: int, tokens_per_picture: int) -> None:
     """The preprocessor files, in the form of InternVL3-hf."""
     from cache.digest import write_json
 
@@ -178,10 +178,10 @@ def _write_processors(folder: Path) -> None:
         "min_patches": 1,
         "resample": 3,
         "rescale_factor": 1 / 255,
-        "size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        "size": {"height": image_size, "width": image_size},
     }
     joint = {
-        "image_seq_length": (IMAGE_SIZE // PATCH_SIZE // 2) ** 2,
+        "image_seq_length": tokens_per_picture,
         "processor_class": "InternVLProcessor",
     }
     write_json(folder / "preprocessor_config.json", {**pictures, **joint})

@@ -92,15 +92,19 @@ def write_dataset(folder: Path, seed: int = 0) -> None:
     The same seed gives the same bytes with the same libraries.
     """
     for number, clip in enumerate(CLIPS):
-        path = folder / "videos" / clip.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _encode(path, clip, _pictures(clip, np.random.default_rng([seed, number])))
+        write_video(folder / "videos" / clip.path, clip, [seed, number])
     with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("video", "split", "label", "class", "start_frame", "end_frame"))
         for clip in CLIPS:
             for start, end in clip.intervals or (("", ""),):
                 writer.writerow((clip.path, clip.split, clip.label, clip.kind, start, end))
+
+
+def write_video(path: Path, clip: Clip, seed: list[int]) -> None:
+    """Draw one video and write it as H.264."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _encode(path, clip, _pictures(clip, np.random.default_rng(seed)))
 
 
 def _encode(path: Path, clip: Clip, pictures: Iterator[NDArray[np.uint8]]) -> None:

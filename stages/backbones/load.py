@@ -36,6 +36,12 @@ def load(reference: BackboneReference) -> Backbone:
         return _LOADED[reference]
 
 
+def adopt(reference: BackboneReference, backbone: Backbone) -> None:
+    """Let `load` give this backbone for a reference: one that was made without weight files."""
+    with _LOCK:
+        _LOADED[reference] = backbone
+
+
 def forget() -> None:
     """Let go of every loaded backbone."""
     with _LOCK:
@@ -43,11 +49,11 @@ def forget() -> None:
 
 
 def _load(reference: BackboneReference) -> Backbone:
+    from stages.backbones.multimodal import Multimodal
+
     folder = resolve(reference.model, reference.revision, download=False)
     family = family_of(folder)
     dtype = resolved_dtype(folder, reference.dtype)
-    from stages.backbones.multimodal import Multimodal
-
     backbone = Multimodal(family, dtype, reference.attention, _device(reference.device))
     if reference.identity:
         # After loading, so that files exchanged while they were read are noticed too.

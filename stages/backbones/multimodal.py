@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cache.errors import ConfigError
+from stages.backbones import generation
 from stages.backbones.capture import Decoder, Taps
 from stages.backbones.contract import (
     Captured,
@@ -89,8 +90,6 @@ class Multimodal:
         self, batch: Sequence[Prepared], seed: int, max_new_tokens: int
     ) -> list[Explanation]:
         """Answer the one prompt of each item by greedy decoding."""
-        from stages.backbones import generation
-
         with self._lock, torch.inference_mode():
             visual, _ = self._visual(batch)
             (ids,) = self._token_ids(batch)
