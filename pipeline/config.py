@@ -35,6 +35,11 @@ class RunSettings:
         0, "worker processes of a local Dask cluster; 0 runs in this process", check=at_least(0)
     )
     scheduler: str = knob("", "address of a running Dask scheduler, such as tcp://host:8786")
+    in_flight: int = knob(
+        2,
+        "videos that are read, run and written at once by one process, for stages that run the model",
+        check=at_least(1),
+    )
     threads: int = knob(2, "threads that digest the source files", check=at_least(1))
     failure_budget: int = knob(
         20, "stop after this many failures in a row with no success between them", check=at_least(1)

@@ -1,30 +1,36 @@
 """Where tasks run: in this process, or on the workers of a Dask cluster.
 
-In this process they run one after the other: there is nothing to schedule, and Dask's distributed
-package stays off the path of a small run. With workers or a scheduler address, Dask decides where
-each task runs, and runs it again elsewhere when a worker dies. Keys and digests are the same.
+In this process they run one after the other, and those that run the model a few at once: there is
+nothing to schedule, and Dask's distributed package stays off the path of a small run. With workers
+or a scheduler address, Dask decides where each task runs, and runs it again elsewhere when a worker
+dies. Keys and digests are the same.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Protocol
 
+from pipeline.flight import Flight, ItemProgress
 from pipeline.task import Outcome, Task, execute
 
 WINDOW = 4
 """Tasks handed to the scheduler at once, per worker: enough to keep it busy, few enough to stop."""
 
-ItemProgress = Callable[[float, float], None]
-
 
 class Engine(Protocol):
     """Runs tasks and yields their outcomes as they come."""
 
-    def run(self, tasks: Sequence[Task], *, gpu: bool, progress: ItemProgress) -> Iterator[Outcome]:
-        """Run tasks, started in the order given; `gpu` for those that run the model."""
+    def run(
+        self, tasks: Sequence[Task], *, gpu: bool, progress: ItemProgress
+    ) -> Generator[Outcome, None, None]:
+        """Run tasks, started in the order given; `gpu` for those that run the model.
+
+        Close the generator to drop what is in flight.
+        """
         ...
 
     def close(self) -> None:
@@ -33,12 +39,21 @@ class Engine(Protocol):
 
 
 class InProcess:
-    """One task after the other, here."""
+    """One task after the other, here; up to `in_flight` at once of those that run the model."""
 
-    def run(self, tasks: Sequence[Task], *, gpu: bool, progress: ItemProgress) -> Iterator[Outcome]:
-        """Run the tasks in order."""
+    def __init__(self, in_flight: int = 1) -> None:
+        self._in_flight = in_flight
+
+    def run(
+        self, tasks: Sequence[Task], *, gpu: bool, progress: ItemProgress
+    ) -> Generator[Outcome, None, None]:
+        """Run the tasks, started in order."""
+        at_once = min(self._in_flight, len(tasks)) if gpu else 1
+        if at_once > 1:
+            yield from Flight(tasks, progress).outcomes(at_once)
+            return
         for task in tasks:
-            yield execute(task, progress)
+            yield execute(task, functools.partial(progress, task.item))
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -70,7 +85,9 @@ class Cluster:
             self._cluster or scheduler, timeout=30, set_as_default=False, heartbeat_interval=2000
         )
 
-    def run(self, tasks: Sequence[Task], *, gpu: bool, progress: ItemProgress) -> Iterator[Outcome]:
+    def run(
+        self, tasks: Sequence[Task], *, gpu: bool, progress: ItemProgress
+    ) -> Generator[Outcome, None, None]:
         """Run the tasks on the workers; one whose worker dies is run again on another."""
         from distributed import as_completed
 
@@ -119,8 +136,8 @@ class Cluster:
         return any("GPU" in worker.get("resources", {}) for worker in workers)
 
 
-def make_engine(workers: int, scheduler: str) -> Engine:
+def make_engine(workers: int, scheduler: str, in_flight: int) -> Engine:
     """The engine that the settings ask for."""
     if scheduler or workers > 0:
         return Cluster(workers=workers, scheduler=scheduler)
-    return InProcess()
+    return InProcess(in_flight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import TextIO
@@ -17,7 +18,7 @@ TOLD = 0.005
 
 
 class Progress:
-    """The line of one stage at a time."""
+    """The line of one stage at a time; safe in any thread."""
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
         self._stream = stream or sys.stderr
@@ -25,42 +26,48 @@ class Progress:
         self._tty = self._stream.isatty()
         self._stage = ""
         self._last = 0.0
+        self._lock = threading.RLock()
 
     def start(self, stage: str, weights: Mapping[str, float]) -> None:
         """Begin a stage; `weights` (bytes or frames by item) make the ETA honest."""
-        self._stage, self._weights = stage, dict(weights)
-        self._total, self._done, self._failed = len(weights), 0, 0
-        self._work, self._fraction = sum(weights.values()) or 1.0, 0.0
-        self._finished = 0.0
-        self._seconds: dict[str, float] = {}
-        self._began = time.monotonic()
-        self._last = 0.0 if self._tty else self._began
-        self._draw()
+        with self._lock:
+            self._stage, self._weights = stage, dict(weights)
+            self._total, self._done, self._failed = len(weights), 0, 0
+            self._work, self._finished = sum(weights.values()) or 1.0, 0.0
+            self._running: dict[str, float] = {}
+            self._seconds: dict[str, float] = {}
+            self._began = time.monotonic()
+            self._last = 0.0 if self._tty else self._began
+            self._draw()
 
-    def item(self, done: float, total: float) -> None:
-        """How far the item that is being worked on is."""
-        self._fraction = done / total if total else 0.0
-        self._draw()
+    def item(self, item: str, done: float, total: float) -> None:
+        """How far an item that is being worked on is; several may be at once."""
+        with self._lock:
+            self._running[item] = done / total if total else 0.0
+            self._draw()
 
     def update(self, outcome: Outcome) -> None:
         """Take note of a finished item."""
-        self._done += 1
-        self._failed += outcome.status in ("failed", "stopped")
-        self._finished += self._weights.get(outcome.item, 0.0)
-        self._fraction = 0.0
-        for phase, value in outcome.seconds.items():
-            self._seconds[phase] = self._seconds.get(phase, 0.0) + value
-        self._draw()
+        with self._lock:
+            self._done += 1
+            self._failed += outcome.status in ("failed", "stopped")
+            self._finished += self._weights.get(outcome.item, 0.0)
+            self._running.pop(outcome.item, None)
+            for phase, value in outcome.seconds.items():
+                self._seconds[phase] = self._seconds.get(phase, 0.0) + value
+            self._draw()
 
     def finish(self) -> None:
         """End the stage's line."""
-        if not self._quiet:
-            self._write(self._line(), end="\n")
+        with self._lock:
+            if not self._quiet:
+                self._write(self._line(), end="\n")
 
     def say(self, text: str) -> None:
         """Print a line of its own."""
-        if not self._quiet:
-            self._write(text, end="\n")
+        with self._lock:
+            if not self._quiet:
+                self._write(text, end="\n")
 
     def _draw(self) -> None:
         now = time.monotonic()
@@ -88,7 +95,7 @@ class Progress:
     def _share(self) -> float:
         if self._done == self._total:
             return 1.0
-        running = self._fraction * self._work / max(self._total, 1)
+        running = sum(part * self._weights.get(item, 0.0) for item, part in self._running.items())
         return min((self._finished + running) / self._work, 1.0)
 
     def _write(self, text: str, *, end: str) -> None:

@@ -36,6 +36,8 @@ GRACE_S = 8.0
 BUSY_S = 1.0
 """Seconds between two looks at items that another process is making."""
 
+SOURCES = "source files"
+"""The one item of the line that is shown while source files are digested."""
 
 MENDED = ("DamagedArtifact", "MissingArtifact")
 """Failures that the second pass mends: one damaged scorer fails every video, and is no reason to
@@ -114,7 +116,8 @@ class _Engines:
 
     def get(self) -> Engine:
         if self._engine is None:
-            self._engine = make_engine(self._config.run.workers, self._config.run.scheduler)
+            settings = self._config.run
+            self._engine = make_engine(settings.workers, settings.scheduler, settings.in_flight)
         return self._engine
 
     def __enter__(self) -> _Engines:
@@ -140,6 +143,8 @@ class _Pass:
         self._config, self._options, self._progress = config, options, progress
         self._store, self._engines, self._summary = store, engines, summary
         self._events = Events(config.results / "events.jsonl")
+        self._in_a_row = 0
+        """Failures without a success between them."""
 
     def go(self) -> None:
         choices = dataclasses.replace(self._options.choices, for_run=True)
@@ -178,7 +183,7 @@ class _Pass:
         self._progress.start(stage, weights_of(plan, world))
         began = time.monotonic()
         try:
-            self._run_tasks(plan, tasks, outcomes, world)
+            self._run_tasks(plan, tasks, outcomes)
         finally:
             self._progress.finish()
             world = self._note(plan, world, outcomes)
@@ -190,38 +195,46 @@ class _Pass:
         return world
 
     def _run_tasks(
-        self,
-        plan: StagePlan,
-        tasks: Sequence[Task],
-        outcomes: dict[str, Outcome],
-        world: World,
+        self, plan: StagePlan, tasks: Sequence[Task], outcomes: dict[str, Outcome]
     ) -> None:
-        budget = self._config.run.failure_budget
-        in_a_row = 0
-        engine = self._engines.get()
+        self._in_a_row = 0
         while tasks:
-            busy = set()
-            for outcome in engine.run(tasks, gpu=plan.node.backbone, progress=self._progress.item):
+            busy = self._run_once(plan, tasks, outcomes)
+            tasks = [task for task in tasks if task.item in busy]
+            if tasks:
+                time.sleep(BUSY_S)
+
+    def _run_once(
+        self, plan: StagePlan, tasks: Sequence[Task], outcomes: dict[str, Outcome]
+    ) -> set[str]:
+        """Run tasks and take note of their outcomes; gives those that another process is making."""
+        engine, report = self._engines.get(), self._progress.item
+        busy = set()
+        # Closed at once where something stops the run: what is in flight is then dropped.
+        with contextlib.closing(engine.run(tasks, gpu=plan.node.backbone, progress=report)) as ran:
+            for outcome in ran:
                 if outcome.status == "busy":
                     busy.add(outcome.item)
                     continue
                 outcomes[outcome.item] = outcome
                 self._progress.update(outcome)
                 self._log(plan, outcome)
-                if outcome.status == "stopped":
-                    error = ConfigError if outcome.error_class == "ConfigError" else RunStopped
-                    raise error(outcome.message)
-                if outcome.error_class in MENDED:
-                    continue
-                in_a_row = in_a_row + 1 if outcome.status == "failed" else 0
-                if in_a_row >= budget:
-                    raise RunStopped(
-                        f"{in_a_row} items of {plan.node.name} failed one after the other, the last "
-                        f"with: {outcome.message}; mend the cause, or raise run.failure_budget"
-                    )
-            tasks = [task for task in tasks if task.item in busy]
-            if tasks:
-                time.sleep(BUSY_S)
+                self._judge(plan, outcome)
+        return busy
+
+    def _judge(self, plan: StagePlan, outcome: Outcome) -> None:
+        """Raise where the run cannot go on after this outcome."""
+        if outcome.status == "stopped":
+            error = ConfigError if outcome.error_class == "ConfigError" else RunStopped
+            raise error(outcome.message)
+        if outcome.error_class in MENDED:
+            return
+        self._in_a_row = self._in_a_row + 1 if outcome.status == "failed" else 0
+        if self._in_a_row >= self._config.run.failure_budget:
+            raise RunStopped(
+                f"{self._in_a_row} items of {plan.node.name} failed one after the other, the last "
+                f"with: {outcome.message}; mend the cause, or raise run.failure_budget"
+            )
 
     def _log(self, plan: StagePlan, outcome: Outcome) -> None:
         stage = plan.node.name
@@ -293,11 +306,11 @@ class _DigestLine:
 
     def __call__(self, done: float, total: float) -> None:
         if not self._started:
-            self._progress.start("digest", {"source files": total})
+            self._progress.start("digest", {SOURCES: total})
             self._started = True
-        self._progress.item(done, total)
+        self._progress.item(SOURCES, done, total)
         if done >= total:
-            self._progress.update(Outcome("source files", "built"))
+            self._progress.update(Outcome(SOURCES, "built"))
             self._progress.finish()
 
 

@@ -38,6 +38,7 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "run.scorer": ("runs/other/scorer", NOTHING),  # by itself: its content is what counts
     "run.workers": (7, NOTHING),
     "run.scheduler": ("tcp://host:1", NOTHING),
+    "run.in_flight": (3, NOTHING),
     "run.threads": (5, NOTHING),
     "run.failure_budget": (3, NOTHING),
     "data.kind": ("ucf-crime", ("index", "report")),

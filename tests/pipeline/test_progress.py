@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import pytest
 
@@ -50,8 +51,54 @@ def test_no_remaining_time_is_made_up_at_the_start(monkeypatch: pytest.MonkeyPat
     line = Progress(stream)
     line.start("decode", {f"v{n}": 1.0 for n in range(1000)})
     now[0] = 5.0
-    line.item(1, 1000)
+    line.item("v3", 1, 1000)
     assert "ETA" not in stream.getvalue()
+
+
+def test_what_several_items_have_done_counts_by_their_sizes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = Terminal()
+    line = Progress(stream)
+    line.start("forward", {"a": 60.0, "b": 20.0, "c": 20.0})
+    now[0] = 30.0
+    line.item("a", 1, 4)
+    line.item("b", 3, 4)
+    now[0] = 31.0
+    line.item("a", 2, 4)
+    assert stream.getvalue().endswith("ETA 38 s")  # 31 s for 30 + 15 of 100
+    now[0] = 50.0
+    line.update(Outcome("b", "built"))
+    assert stream.getvalue().endswith("ETA 50 s")  # 50 s for 30 + 20: nothing counts twice
+    now[0] = 60.0
+    line.update(Outcome("a", "failed"))
+    assert "forward    2/3" in stream.getvalue().splitlines()[-1]
+    assert stream.getvalue().endswith("ETA 15 s  1 failed")  # 60 s for 60 + 20
+
+
+def test_lines_of_several_threads_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "TTY_S", 0.0)
+    stream = Terminal()
+    line = Progress(stream)
+    items = [f"v{n}" for n in range(8)]
+    line.start("forward", dict.fromkeys(items, 1.0))
+
+    def work(item: str) -> None:
+        for done in range(50):
+            line.item(item, done, 50)
+        line.update(Outcome(item, "built"))
+
+    threads = [threading.Thread(target=work, args=(item,)) for item in items]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    line.finish()
+    said = stream.getvalue().split("\r\x1b[2K")
+    assert all(not text or text.startswith("forward    ") for text in said)
+    assert said[-1].startswith("forward    8/8")
 
 
 def test_quiet_says_nothing() -> None:
