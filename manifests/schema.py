@@ -171,9 +171,11 @@ SELECTION = TableSchema(
     "every figure that the choice of a layer rests on",
     (
         *LAYERS.columns,
-        Column("z_kl", "float64", "z-score of kl over layers 1..L", nullable=True),
-        Column("z_ldr", "float64", "z-score of ldr over layers 1..L", nullable=True),
-        Column("z_entropy", "float64", "z-score of entropy over layers 1..L", nullable=True),
+        Column("z_kl", "float64", "z-score of kl over the kept layers from 1", nullable=True),
+        Column("z_ldr", "float64", "z-score of ldr over the kept layers from 1", nullable=True),
+        Column(
+            "z_entropy", "float64", "z-score of entropy over the kept layers from 1", nullable=True
+        ),
         Column("score", "float64", "what the method ranks the layers by", nullable=True),
         Column("chosen", "bool", "whether the scorer is fitted on this layer"),
     ),

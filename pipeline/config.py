@@ -12,10 +12,12 @@ from typing import Any
 
 from cache.errors import ConfigError
 from cache.fields import at_least, knob, notes, recipe_of
+from cache.ranges import ranges_of
 from stages import decode, evaluate, explain, fit, forward, index, localize, report, sample
 from stages import select as select_stage
 from stages import statistics as statistics_stage
 from stages.backbones.settings import BackboneSettings
+from stages.probes.selection import Fixed, strategy_of
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,32 @@ def make_config(
             problems.append(f"[{section}] must be a section, found {given!r}")
             continue
         sections[section] = _settings(section, settings, given, problems)
+    problems = problems or _contradictions(sections)
     if problems:
         raise ConfigError(f"{origin}:\n" + "\n".join(f"  {problem}" for problem in problems))
     run = sections["run"]
     sections["run"] = dataclasses.replace(run, name=run.name or name)
     _check_name(sections["run"].name, origin)
     return Config(sections, folder, origin, {k: dict(v) for k, v in raw.items()})
+
+
+def _contradictions(sections: Mapping[str, Any]) -> list[str]:
+    """What is wrong between sections, each of which is right by itself."""
+    forward, select = sections["forward"], sections["select"]
+    found = []
+    if select.prompt >= len(forward.prompts):
+        found.append(
+            f"select.prompt = {select.prompt}: forward.prompts holds {len(forward.prompts)}, "
+            "counted from 0"
+        )
+    strategy = strategy_of(select.method)
+    fixed = strategy.number if isinstance(strategy, Fixed) else None
+    kept = forward.layers
+    if fixed is not None and kept != "all" and fixed not in kept and not sections["run"].scorer:
+        found.append(
+            f"select.method = {select.method!r}: forward.layers keeps {ranges_of(kept)}, not {fixed}"
+        )
+    return found
 
 
 def _settings(

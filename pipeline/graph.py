@@ -91,7 +91,7 @@ GRAPH: tuple[Node, ...] = (
         "video",
         over="probing",
         edges=(Edge("states", "forward"), Edge("plan", "sample")),
-        values=("label",),
+        values=("label", "question"),
     ),
     Node(
         "statistics",
@@ -101,7 +101,7 @@ GRAPH: tuple[Node, ...] = (
             Edge("states", "forward", "probing"),
             Edge("plan", "sample", "probing"),
         ),
-        values=("labels",),
+        values=("labels", "question"),
         section="statistics",
     ),
     Node("select", "dataset", edges=(Edge("table", "statistics"),), section="select"),
@@ -113,7 +113,7 @@ GRAPH: tuple[Node, ...] = (
             Edge("states", "forward", "probing"),
             Edge("plan", "sample", "probing"),
         ),
-        values=("features", "labels"),
+        values=("features", "labels", "question"),
         section="fit",
     ),
     # After the fit: what could still go wrong with the probing subset has been seen before the long
@@ -139,7 +139,7 @@ GRAPH: tuple[Node, ...] = (
             Edge("plan", "sample"),
             Edge("scorer", "fit", outside=True),
         ),
-        values=("features",),
+        values=("features", "question"),
     ),
     Node(
         "localize",

@@ -129,7 +129,9 @@ class _Outputs:
             for file in payload:
                 _copy(artifact.file(file), path / file)
 
-        self._renew(name, plan.digests[DATASET], write)
+        # The key too: what is copied may be auxiliary, and so no part of the content digest.
+        state = fold({plan.keys[DATASET]: plan.digests[DATASET]})
+        self._renew(name, state, write)
 
     def _open(self, stage: str, item: str) -> Artifact:
         return self._store.artifact(stage, self._plans[stage].keys[item])

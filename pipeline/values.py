@@ -80,7 +80,8 @@ def features_of(world: World) -> dict[str, Any]:
 
 def question_of(world: World) -> str:
     """The one of forward.prompts that is probed."""
-    question: str = world.config.sections["forward"].prompts[0]
+    sections = world.config.sections
+    question: str = sections["forward"].prompts[sections["select"].prompt]
     return question
 
 
@@ -168,6 +169,8 @@ def _run(world: World, upstream: Mapping[str, StagePlan]) -> dict[str, Any]:
             for n in NODES.values()
             if n.section and (n.over != "second" or two_passes(world))
         },
+        # Its table of layers is no part of its content digest, and the page shows it.
+        "select_version": world.versions["select"],
         "backbone": {
             "model": config.sections["backbone"].model.rstrip("/").rsplit("/", 1)[-1],
             "identity": world.backbone,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stages.probes.scorers import FitReport, Rows, Scorer
     from stages.probes.spans import Floats, Ints
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ class _Samples:
 def compute(job: Job[Settings]) -> Result:
     """Write scorer.safetensors, scorer.json and probing_scores.parquet.
 
-    Reads "choice", "states" and "plan" of every probing video, and the values "labels" and
-    "features". mu and sigma (ddof 0) in scorer.json are those of the scores of the probing rows.
+    Reads "choice", "states" and "plan" of every probing video, and the values "labels", "features"
+    and "question". mu and sigma (ddof 0) in scorer.json are those of the scores of the probing rows.
     Raises ConfigError where a class has no sample or the choice does not fit the hidden states.
     """
     from stages.probes.scorers import SCORERS, FitOptions, save_scorer
     from stages.probes.spans import require_both_classes
 
     settings, begin = job.settings, time.perf_counter()
-    choice = read_json(job.inputs["choice"].file("choice.json"))
-    samples = _read(job, choice["layer"], choice["layers"])
+    layer: int = read_json(job.inputs["choice"].file("choice.json"))["layer"]
+    samples = _read(job, layer)
     n_anomalous = int(samples.labels.sum())
     require_both_classes(len(samples.labels) - n_anomalous, n_anomalous)
     read = time.perf_counter()
@@ -72,33 +72,32 @@ def compute(job: Job[Settings]) -> Result:
     scorer, report = SCORERS[settings.scorer].fit(samples.rows, samples.labels, options)
     scores = scorer.score(samples.rows)
     save_scorer(job.out / "scorer.safetensors", scorer)
-    _write(job, samples, choice["layer"], scores, scorer, report)
+    _write(job, samples, layer, scores, scorer, report)
     notes = () if report.converged else (_not_converged(report),)
     seconds = {"read": read - begin, "fit": time.perf_counter() - read}
     return Result(len(scores), seconds=seconds, notes=notes)
 
 
-def _read(job: Job[Settings], layer: int, layers: int) -> _Samples:
+def _read(job: Job[Settings], layer: int) -> _Samples:
     """Every probing row at the chosen layer; nothing else of the hidden states is read."""
     import numpy as np
 
-    from cache.arrays import States
     from stages.probes.spans import label_of, read_spans, require_rows, segment_labels
+    from stages.probes.states import probed_states
 
     rows: list[Rows] = []
     labels: list[Ints] = []
     videos: list[str] = []
     segments: list[Ints] = []
     for video, payload in sorted(job.many["states"].items()):
-        states = States.open(payload.file("states.zarr"))
-        dim = rows[0].shape[1] if rows else states.shape[2]
-        if states.shape[1:] != (layers, dim):
+        states = probed_states(video, payload, job.values["question"])
+        if rows and states.dim != rows[0].shape[1]:
             raise ConfigError(
-                f"{video}: hidden states have [layers, dim] = {list(states.shape[1:])}, expected "
-                f"{[layers, dim]} as in the choice of the layer; use one backbone for all"
+                f"{video}: hidden states have {states.dim} numbers, those of other probing videos "
+                f"{rows[0].shape[1]}; use one backbone for all"
             )
         spans = read_spans(job.many["plan"][video].file("segments.parquet"), SEGMENTS, video)
-        require_rows(video, states.shape[0], spans)
+        require_rows(video, states.segments, spans)
         rows.append(states.layer(layer))
         labels.append(segment_labels(video, label_of(video, job.values["labels"]), spans))
         videos += [video] * len(spans)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stages.contract import Job, Result
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -18,20 +18,21 @@ class Settings:
 def compute(job: Job[Settings]) -> Result:
     """Write moments.safetensors: count, mean and squared deviations per class, and the range.
 
-    Reads "states" and "plan", and the value "label" {"label": 0 | 1, "intervals": null | [[start,
-    end], ...]}. Arrays are [layers, dim] float64. Raises ItemError for hidden states that are not
-    finite or are not one row per segment, ConfigError for a label that contradicts itself.
+    Reads "states" and "plan", and the values "label" {"label": 0 | 1, "intervals": null | [[start,
+    end], ...]} and "question". Arrays are [layers, dim] float64, for the kept layers; `layers` holds
+    their numbers. Raises ItemError for hidden states that are not finite or are not one row per
+    segment, ConfigError for a label that contradicts itself or a question that was not asked.
     """
-    from cache.arrays import States
     from manifests.schema import SEGMENTS
     from stages.probes.moments import moments_of, write_moments
     from stages.probes.spans import read_spans, require_rows, segment_labels
+    from stages.probes.states import probed_states
 
     begin = time.perf_counter()
-    states = States.open(job.inputs["states"].file("states.zarr"))
+    states = probed_states(job.item, job.inputs["states"], job.values["question"])
     spans = read_spans(job.inputs["plan"].file("segments.parquet"), SEGMENTS, job.item)
-    require_rows(job.item, states.shape[0], spans)
+    require_rows(job.item, states.segments, spans)
     labels = segment_labels(job.item, job.values["label"], spans)
-    moments = moments_of(states.blocks(), labels, job.item)
+    moments = moments_of(states.blocks(), states.layers, labels, job.item)
     write_moments(job.out / "moments.safetensors", moments)
     return Result(len(spans), seconds={"compute": time.perf_counter() - begin})

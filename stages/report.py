@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cache.fields import at_least, recipe
 from stages.contract import Job, Result
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

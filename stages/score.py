@@ -23,28 +23,23 @@ class Settings:
 def compute(job: Job[Settings]) -> Result:
     """Write scores.parquet: one row per segment with its span and its score in [0, 1].
 
-    Reads "states", "plan" and "scorer", and the value "features". Raises ConfigError where these
-    features are not those the scorer was fitted on, ItemError where hidden states are not one row
-    per segment or not finite.
+    Reads "states", "plan" and "scorer", and the values "features" and "question". Raises ConfigError
+    where these features are not those the scorer was fitted on or its layer was not kept, ItemError
+    where hidden states are not one row per segment or not finite.
     """
     import numpy as np
 
-    from cache.arrays import States
     from manifests.table import write_table
     from stages.probes.scorers import load_scorer
     from stages.probes.spans import read_spans, require_rows
+    from stages.probes.states import probed_states
 
     record = read_json(job.inputs["scorer"].file("scorer.json"))
     _require_same_features(record["features"], job.values["features"])
     scorer = load_scorer(job.inputs["scorer"].file("scorer.safetensors").parent)
-    states = States.open(job.inputs["states"].file("states.zarr"))
+    states = probed_states(job.item, job.inputs["states"], job.values["question"])
     spans = read_spans(job.inputs["plan"].file("segments.parquet"), SEGMENTS, job.item)
-    require_rows(job.item, states.shape[0], spans)
-    if not record["layer"] < states.shape[1]:
-        raise ConfigError(
-            f"{job.item}: the scorer reads layer {record['layer']}, hidden states have layers 0 to "
-            f"{states.shape[1] - 1}; compute them up to that layer"
-        )
+    require_rows(job.item, states.segments, spans)
     scores = scorer.score(states.layer(record["layer"]))
     if not np.isfinite(scores).all():
         raise ItemError(

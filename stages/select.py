@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from cache.digest import write_json
 from cache.errors import ConfigError
-from cache.fields import recipe
+from cache.fields import at_least, recipe
 from manifests.schema import LAYERS, SELECTION
 from stages.contract import Job, Result
 from stages.probes.selection import METRICS, SUMMED, allowed_methods, strategy_of, z_scores
 
-VERSION = 1
+VERSION = 2
 
 
 def _known(value: Any) -> str | None:
@@ -32,30 +33,35 @@ class Settings:
         "dlsp (KL + LDR + entropy), last, fixed:N, kl, ldr, entropy or silhouette",
         check=_known,
     )
+    prompt: int = recipe(0, "which of forward.prompts is probed, counted from 0", check=at_least(0))
 
 
 def compute(job: Job[Settings]) -> Result:
-    """Write layers.parquet (every figure of every layer) and choice.json {method, layer, layers}.
+    """Write choice.json {layer}, and beside it layers.parquet and selection.json.
 
-    Reads "table" (the statistics). Raises ConfigError for an unknown method, a layer that is not
-    there, or a method that has no finite figure to rank by.
+    Reads "table" (the statistics). choice.json alone is the content of the artifact, so that a
+    method that chooses the same layer leaves what follows as it is; layers.parquet (every figure of
+    every kept layer) and selection.json {method, prompt, layer, layers} say how it came about.
+    Raises ConfigError for an unknown method, a layer that is not kept, or a method that has no
+    finite figure to rank by.
     """
     from manifests.table import read_table, write_table
 
-    strategy = strategy_of(job.settings.method)
+    settings = job.settings
+    strategy = strategy_of(settings.method)
     table = read_table(job.inputs["table"].file("layers.parquet"), LAYERS)
     columns: dict[str, Any] = {name: table.column(name).to_pylist() for name in LAYERS.names}
-    layers = len(columns["layer"])
-    if columns["layer"] != list(range(layers)):
+    layers = columns["layer"]
+    if not layers or any(one >= two for one, two in pairwise(layers)):
         raise ConfigError(
-            f"the statistics have layers {columns['layer']}, expected 0 to {layers - 1} in order; "
-            "run the statistics again"
+            f"the statistics have layers {layers}, expected increasing numbers; run them again"
         )
-    choice = strategy.choose({name: columns[name] for name in METRICS})
-    columns |= {f"z_{name}": z_scores(columns[name]) for name in SUMMED}
+    choice = strategy.choose(layers, {name: columns[name] for name in METRICS})
+    columns |= {f"z_{name}": z_scores(layers, columns[name]) for name in SUMMED}
     columns["score"] = choice.score
-    columns["chosen"] = [layer == choice.layer for layer in range(layers)]
+    columns["chosen"] = [layer == choice.layer for layer in layers]
     write_table(job.out / "layers.parquet", SELECTION, columns)
-    record = {"method": job.settings.method, "layer": choice.layer, "layers": layers}
-    write_json(job.out / "choice.json", record)
-    return Result(layers)
+    record = {"method": settings.method, "prompt": settings.prompt, "layer": choice.layer}
+    write_json(job.out / "selection.json", {**record, "layers": layers})
+    write_json(job.out / "choice.json", {"layer": choice.layer})
+    return Result(len(layers), auxiliary=frozenset({"layers.parquet", "selection.json"}))

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 from cache.digest import write_json
 from cache.errors import ConfigError
 from cache.fields import at_least, knob, positive, recipe
+from cache.ranges import ranges_of
 from manifests.schema import LAYERS, SEGMENTS
 from stages.contract import Job, Result
 
 if TYPE_CHECKING:
-    from cache.arrays import States
     from stages.probes.moments import Moments
     from stages.probes.spans import Ints
+    from stages.probes.states import ProbedStates
 
-VERSION = 1
+VERSION = 2
+
+_Form = tuple[tuple[int, ...], int]
+"""Numbers of the layers, and the width, of hidden states."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,9 @@ class Settings:
 def compute(job: Job[Settings]) -> Result:
     """Write layers.parquet (KL, LDR, entropy, silhouette per layer) and statistics.json.
 
-    Reads "moments", "states" and "plan" of every probing video, and the value "labels" {video_id:
-    {"label": ..., "intervals": ...}}. Raises ConfigError where a class has no sample, or where
-    videos come from different backbones.
+    Reads "moments", "states" and "plan" of every probing video, and the values "labels" {video_id:
+    {"label": ..., "intervals": ...}} and "question". Rows are the kept layers, by number. Raises
+    ConfigError where a class has no sample, or where videos come from different backbones.
     """
     from stages.probes.divergence import kl_per_layer, ldr_per_layer
     from stages.probes.entropy import entropy_per_layer
@@ -49,13 +53,14 @@ def compute(job: Job[Settings]) -> Result:
     settings, begin = job.settings, time.perf_counter()
     moments = _merged(job)
     require_both_classes(moments.normal.n, moments.anomalous.n)
-    states, labels = _opened(job, moments.shape)
+    states, labels = _opened(job, moments)
     _require_same_labels(moments, labels)
     merged = time.perf_counter()
-    layers, _ = moments.shape
+    layers = moments.layers
     reads = [video.layer for video in states]
     entropy = entropy_per_layer(
         reads,
+        layers,
         moments.low,
         moments.high,
         bins=settings.bins,
@@ -84,7 +89,7 @@ def compute(job: Job[Settings]) -> Result:
         "entropy": counted - merged,
         "silhouette": time.perf_counter() - counted,
     }
-    return Result(layers, seconds=seconds)
+    return Result(len(layers), seconds=seconds)
 
 
 def _merged(job: Job[Settings]) -> Moments:
@@ -92,28 +97,29 @@ def _merged(job: Job[Settings]) -> Moments:
     from stages.probes.moments import merge_tree, read_moments
 
     videos = sorted(job.many["moments"])
-    shapes: list[tuple[int, int]] = []
+    forms: list[_Form] = []
 
     def leaf(number: int) -> Moments:
         part = read_moments(job.many["moments"][videos[number]].file("moments.safetensors"))
-        shapes.append(part.shape)
-        _require_shape(videos[number], part.shape, shapes[0])
+        forms.append((part.layers, part.dim))
+        _require_same_form(videos[number], forms[-1], forms[0])
         return part
 
     return merge_tree(len(videos), leaf)
 
 
-def _opened(job: Job[Settings], shape: tuple[int, int]) -> tuple[list[States], list[Ints]]:
+def _opened(job: Job[Settings], moments: Moments) -> tuple[list[ProbedStates], list[Ints]]:
     """The hidden states of every video, opened, and the labels of its segments."""
-    from cache.arrays import States
     from stages.probes.spans import label_of, read_spans, require_rows, segment_labels
+    from stages.probes.states import probed_states
 
     opened, labels = [], []
     for video in sorted(job.many["moments"]):
-        states = States.open(job.many["states"][video].file("states.zarr"))
-        _require_shape(video, states.shape[1:], shape)
+        states = probed_states(video, job.many["states"][video], job.values["question"])
+        form = (moments.layers, moments.dim)
+        _require_same_form(video, (states.layers, states.dim), form)
         spans = read_spans(job.many["plan"][video].file("segments.parquet"), SEGMENTS, video)
-        require_rows(video, states.shape[0], spans)
+        require_rows(video, states.segments, spans)
         opened.append(states)
         labels.append(segment_labels(video, label_of(video, job.values["labels"]), spans))
     return opened, labels
@@ -128,11 +134,12 @@ def _require_same_labels(moments: Moments, labels: list[Ints]) -> None:
         )
 
 
-def _require_shape(video: str, found: tuple[int, ...], expected: tuple[int, int]) -> None:
+def _require_same_form(video: str, found: _Form, expected: _Form) -> None:
     if found != expected:
+        mine, others = (f"layers {ranges_of(layers)} [{dim}]" for layers, dim in (found, expected))
         raise ConfigError(
-            f"{video}: hidden states have [layers, dim] = {list(found)}, other probing videos "
-            f"{list(expected)}; compute all of them with one backbone"
+            f"{video}: hidden states have {mine}, those of other probing videos {others}; compute "
+            "all of them with one backbone and the same forward.layers"
         )
 
 
@@ -141,18 +148,18 @@ def _write(job: Job[Settings], moments: Moments, figures: Mapping[str, Any]) -> 
 
     from manifests.table import write_table
 
-    layers, dim = moments.shape
+    layers = moments.layers
     for name, values in figures.items():
         if not np.isfinite(values).all():
-            layer = int(np.flatnonzero(~np.isfinite(values))[0])
+            at = int(np.flatnonzero(~np.isfinite(values))[0])
             raise ConfigError(
-                f"{name} of layer {layer} is {values[layer]}, expected a finite number: the hidden "
+                f"{name} of layer {layers[at]} is {values[at]}, expected a finite number: the hidden "
                 "states are too large for it; check the backbone's dtype"
             )
     columns = {
-        "layer": np.arange(layers),
-        "n_normal": np.full(layers, moments.normal.n),
-        "n_anomalous": np.full(layers, moments.anomalous.n),
+        "layer": np.asarray(layers),
+        "n_normal": np.full(len(layers), moments.normal.n),
+        "n_anomalous": np.full(len(layers), moments.anomalous.n),
         **figures,
     }
     write_table(job.out / "layers.parquet", LAYERS, columns)
@@ -162,8 +169,8 @@ def _write(job: Job[Settings], moments: Moments, figures: Mapping[str, Any]) -> 
         "eps": settings.eps,
         "n_normal": moments.normal.n,
         "n_anomalous": moments.anomalous.n,
-        "dim": dim,
-        "layers": layers,
+        "dim": moments.dim,
+        "layers": len(layers),
         "videos": len(job.many["moments"]),
         "silhouette_samples": settings.silhouette_samples,
         "seed": settings.seed,

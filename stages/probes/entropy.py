@@ -12,7 +12,7 @@ import numpy.typing as npt
 from stages.probes.spans import Floats, Ints
 
 ReadLayer = Callable[[int], npt.NDArray[np.float32]]
-"""Gives the hidden states of one video at one layer, [segments, dim] float32."""
+"""Gives the hidden states of one video at the layer of a number, [segments, dim] float32."""
 
 CELLS = 1 << 24
 """Histogram cells that one task holds at most: 128 MB of counts."""
@@ -48,6 +48,7 @@ def entropy_of(counts: Ints) -> Floats:
 
 def entropy_per_layer(
     videos: Sequence[ReadLayer],
+    layers: Sequence[int],
     low: Floats,
     high: Floats,
     *,
@@ -57,26 +58,28 @@ def entropy_per_layer(
 ) -> Floats:
     """Mean over dimensions of the histogram entropy, bits, [layers]. HiProbe-VAD, eq 5-6.
 
-    `low` and `high` are [layers, dim], over all samples of all videos. One Dask task per video
+    `layers` are numbers; `low` and `high` are [layers, dim], over all samples of all videos. One Dask task per video
     returns integer counts for a group of layers, which are summed pairwise: the result does not
     depend on `workers` by a single bit.
     """
-    layers, dim = low.shape
-    group = max(1, CELLS // (dim * bins))
-    found = np.zeros(layers)
-    for start in range(0, layers, group):
-        chosen = range(start, min(start + group, layers))
-        tasks = [dask.delayed(_count)(read, chosen, low, high, bins) for read in videos]
+    group = max(1, CELLS // (low.shape[1] * bins))
+    found = np.zeros(len(layers))
+    for start in range(0, len(layers), group):
+        part = slice(start, start + group)
+        tasks = [
+            dask.delayed(_count)(read, layers[part], low[part], high[part], bins) for read in videos
+        ]
         (counts,) = dask.compute(_summed(tasks), scheduler="threads", num_workers=workers)
-        for layer, histogram in zip(chosen, counts, strict=True):
-            found[layer] = entropy_of(histogram).mean()
-        progress(chosen.stop, layers)
+        found[part] = [entropy_of(histogram).mean() for histogram in counts]
+        progress(min(start + group, len(layers)), len(layers))
     return found
 
 
-def _count(read: ReadLayer, layers: range, low: Floats, high: Floats, bins: int) -> Ints:
-    """Counts of one video, [layers, dim, bins]."""
-    return np.stack([bin_counts(read(layer), low[layer], high[layer], bins) for layer in layers])
+def _count(read: ReadLayer, layers: Sequence[int], low: Floats, high: Floats, bins: int) -> Ints:
+    """Counts of one video, [layers, dim, bins]; `low` and `high` are of these layers."""
+    return np.stack(
+        [bin_counts(read(layer), low[i], high[i], bins) for i, layer in enumerate(layers)]
+    )
 
 
 def _summed(tasks: list[Any]) -> Any:

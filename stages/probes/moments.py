@@ -36,16 +36,17 @@ class ClassMoments:
 class Moments:
     """Moments of both classes and the range over both, each array [layers, dim] float64."""
 
+    layers: tuple[int, ...]
+    """The number of each layer, increasing."""
     normal: ClassMoments
     anomalous: ClassMoments
     low: Floats
     high: Floats
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(layers, dim)."""
-        layers, dim = self.low.shape
-        return layers, dim
+    def dim(self) -> int:
+        """Width of a hidden state."""
+        return len(self.low[0])
 
 
 def merge_class(a: ClassMoments, b: ClassMoments) -> ClassMoments:
@@ -59,8 +60,9 @@ def merge_class(a: ClassMoments, b: ClassMoments) -> ClassMoments:
 
 
 def merge(a: Moments, b: Moments) -> Moments:
-    """The moments of the union of two disjoint samples."""
+    """The moments of the union of two disjoint samples of the same layers."""
     return Moments(
+        a.layers,
         merge_class(a.normal, b.normal),
         merge_class(a.anomalous, b.anomalous),
         np.minimum(a.low, b.low),
@@ -98,7 +100,9 @@ def _of_rows(rows: npt.NDArray[np.float32]) -> ClassMoments:
     return ClassMoments(n, mean, m2)
 
 
-def block_moments(block: npt.NDArray[np.float32], labels: Ints, item: str, start: int) -> Moments:
+def block_moments(
+    block: npt.NDArray[np.float32], layers: tuple[int, ...], labels: Ints, item: str, start: int
+) -> Moments:
     """Moments of one block [rows, layers, dim] whose rows have `labels` [rows].
 
     Raises ItemError for a value that is not finite; `start` is the block's first segment.
@@ -107,23 +111,26 @@ def block_moments(block: npt.NDArray[np.float32], labels: Ints, item: str, start
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         row, layer, dimension = (int(i) for i in np.argwhere(~np.isfinite(block))[0])
         raise ItemError(
-            f"{item}: the hidden state of segment {start + row}, layer {layer}, dimension "
+            f"{item}: the hidden state of segment {start + row}, layer {layers[layer]}, dimension "
             f"{dimension} is {block[row, layer, dimension]}, expected a finite number; run the "
             "forward stage again, in float32 or bfloat16 if this was float16"
         )
     classes = [
         _of_rows(block if (labels == value).all() else block[labels == value]) for value in (0, 1)
     ]
-    return Moments(classes[0], classes[1], low.astype(np.float64), high.astype(np.float64))
+    return Moments(layers, classes[0], classes[1], low.astype(np.float64), high.astype(np.float64))
 
 
 def moments_of(
-    blocks: Iterable[tuple[int, npt.NDArray[np.float32]]], labels: Ints, item: str
+    blocks: Iterable[tuple[int, npt.NDArray[np.float32]]],
+    layers: tuple[int, ...],
+    labels: Ints,
+    item: str,
 ) -> Moments:
     """Moments of a video from its blocks (first row, [rows, layers, dim]), labels [segments]."""
     whole: Moments | None = None
     for start, block in blocks:
-        part = block_moments(block, labels[start : start + len(block)], item, start)
+        part = block_moments(block, layers, labels[start : start + len(block)], item, start)
         whole = part if whole is None else merge(whole, part)
     if whole is None:
         raise ItemError(f"{item}: there are no hidden states; run the forward stage again")
@@ -131,8 +138,9 @@ def moments_of(
 
 
 def write_moments(path: Path, moments: Moments) -> None:
-    """Write moments as safetensors: CLASS.n, CLASS.mean, CLASS.m2, min and max."""
+    """Write moments as safetensors: layers, CLASS.n, CLASS.mean, CLASS.m2, min and max."""
     tensors: dict[str, npt.NDArray[np.generic]] = {"min": moments.low, "max": moments.high}
+    tensors["layers"] = np.asarray(moments.layers, dtype=np.int64)
     for name, part in zip(CLASSES, (moments.normal, moments.anomalous), strict=True):
         tensors[f"{name}.n"] = np.asarray([part.n], dtype=np.int64)
         tensors[f"{name}.mean"] = part.mean
@@ -147,4 +155,5 @@ def read_moments(path: Path) -> Moments:
         ClassMoments(int(tensors[f"{name}.n"][0]), tensors[f"{name}.mean"], tensors[f"{name}.m2"])
         for name in CLASSES
     ]
-    return Moments(classes[0], classes[1], tensors["min"], tensors["max"])
+    layers = tuple(int(number) for number in tensors["layers"])
+    return Moments(layers, classes[0], classes[1], tensors["min"], tensors["max"])

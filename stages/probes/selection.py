@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cache.errors import ConfigError
+from cache.ranges import ranges_of
 
 METRICS = ("kl", "ldr", "entropy", "silhouette")
 SUMMED = ("kl", "ldr", "entropy")
 """The figures whose z-scores DLSP adds up."""
 
 Figures = Mapping[str, Sequence[float]]
-"""Every metric's value per layer 0..L."""
+"""Every metric's value per kept layer, in the order of their numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,44 +28,50 @@ class Choice:
     """A chosen layer and what the method ranked the layers by."""
 
     layer: int
+    """Its number: 0 is the embedding output, l >= 1 the output of decoder layer l."""
     score: tuple[float | None, ...]
-    """Per layer 0..L; None for a layer that could not be chosen."""
+    """Per kept layer; None for one that could not be chosen."""
 
 
 class LayerStrategy(Protocol):
     """A way to choose a layer."""
 
-    def choose(self, figures: Figures) -> Choice:
-        """Choose one of the layers 0..L; raises ConfigError where none can be chosen."""
+    def choose(self, layers: Sequence[int], figures: Figures) -> Choice:
+        """Choose one of the kept `layers`, which are increasing numbers.
+
+        Raises ConfigError where none can be chosen.
+        """
         ...
 
 
-def z_scores(values: Sequence[float]) -> tuple[float | None, ...]:
-    """z-scores (ddof 0) over layers 1..L of a figure given for layers 0..L.
+def z_scores(layers: Sequence[int], values: Sequence[float]) -> tuple[float | None, ...]:
+    """z-scores (ddof 0) of a figure over those of the kept layers that are 1 or more.
 
     Layer 0 and figures that are not finite get None and take no part in mean and spread; a figure
-    without spread gives 0 everywhere. HiProbe-VAD (arXiv 2507.17394), eq 7.
+    without spread, such as that of a single layer, gives 0. HiProbe-VAD (arXiv 2507.17394), eq 7.
     """
-    finite = [v for v in values[1:] if math.isfinite(v)]
+    able = [n >= 1 and math.isfinite(v) for n, v in zip(layers, values, strict=True)]
+    finite = [v for v, counts in zip(values, able, strict=True) if counts]
     if not finite:
         return (None,) * len(values)
     mean = math.fsum(finite) / len(finite)
     spread = math.sqrt(math.fsum((v - mean) ** 2 for v in finite) / len(finite))
     # Equal values can have a mean that is off by a rounding, and so a spread that is not quite 0.
     flat = min(finite) == max(finite) or spread == 0.0
-    scores = [
-        None if not math.isfinite(v) else 0.0 if flat else (v - mean) / spread for v in values[1:]
-    ]
-    return (None, *scores)
+    return tuple(
+        None if not counts else 0.0 if flat else (v - mean) / spread
+        for v, counts in zip(values, able, strict=True)
+    )
 
 
-def _highest(score: Sequence[float | None], method: str) -> Choice:
+def _highest(layers: Sequence[int], score: Sequence[float | None], method: str) -> Choice:
     """The layer of the highest score; of equal ones the lowest layer."""
-    ranked = [(-value, layer) for layer, value in enumerate(score) if value is not None]
+    pairs = zip(layers, score, strict=True)
+    ranked = [(-value, layer) for layer, value in pairs if value is not None]
     if not ranked:
         raise ConfigError(
-            f"select: method {method!r} has no layer with a finite figure among layers 1 to "
-            f'{len(score) - 1}; choose method = "last" or "fixed:N"'
+            f"select: method {method!r} has no layer with a finite figure from layer 1 on among "
+            f'layers {ranges_of(layers)}; choose method = "last" or "fixed:N"'
         )
     return Choice(min(ranked)[1], tuple(score))
 
@@ -73,11 +80,11 @@ def _highest(score: Sequence[float | None], method: str) -> Choice:
 class Dlsp:
     """Dynamic layer saliency probing: the sum of the z-scores of KL, LDR and entropy."""
 
-    def choose(self, figures: Figures) -> Choice:
+    def choose(self, layers: Sequence[int], figures: Figures) -> Choice:
         """argmax over l >= 1 of S(l); of equal ones the lowest. HiProbe-VAD, eq 7 and after."""
-        columns = zip(*(z_scores(figures[name]) for name in SUMMED), strict=True)
+        columns = zip(*(z_scores(layers, figures[name]) for name in SUMMED), strict=True)
         sums = [None if None in parts else math.fsum(p or 0.0 for p in parts) for parts in columns]
-        return _highest(sums, "dlsp")
+        return _highest(layers, sums, "dlsp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,29 +93,29 @@ class ByMetric:
 
     metric: str
 
-    def choose(self, figures: Figures) -> Choice:
+    def choose(self, layers: Sequence[int], figures: Figures) -> Choice:
         """argmax over l >= 1 of the figure; of equal ones the lowest layer."""
-        values = figures[self.metric]
-        score = [v if l >= 1 and math.isfinite(v) else None for l, v in enumerate(values)]  # noqa: E741
-        return _highest(score, self.metric)
+        pairs = zip(layers, figures[self.metric], strict=True)
+        score = [v if n >= 1 and math.isfinite(v) else None for n, v in pairs]
+        return _highest(layers, score, self.metric)
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A layer that is named in advance; `number` None is the last."""
+    """A layer that is named in advance; `number` None is the highest that is kept."""
 
     number: int | None
 
-    def choose(self, figures: Figures) -> Choice:
-        """The named layer; raises ConfigError where the backbone has none of this number."""
-        layers = len(figures[METRICS[0]])
-        layer = layers - 1 if self.number is None else self.number
-        if not 0 <= layer < layers:
+    def choose(self, layers: Sequence[int], figures: Figures) -> Choice:
+        """The named layer; raises ConfigError where none of this number is kept."""
+        layer = layers[-1] if self.number is None else self.number
+        if layer not in layers:
             raise ConfigError(
-                f"select: method 'fixed:{layer}' names no layer, layers 0 to {layers - 1} are "
-                "there (0 is the embedding output)"
+                f"select: method 'fixed:{layer}' names no layer that is kept, which are "
+                f"{ranges_of(layers)} (0 is the embedding output); choose one of them, or keep it "
+                "with forward.layers"
             )
-        return Choice(layer, (None,) * layers)
+        return Choice(layer, (None,) * len(layers))
 
 
 STRATEGIES: dict[str, Callable[[], LayerStrategy]] = {

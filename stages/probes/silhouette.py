@@ -34,7 +34,7 @@ def stratified_rows(labels: Ints, most: int, seed: int) -> Ints:
 def silhouette_per_layer(
     videos: Sequence[ReadLayer],
     labels: Sequence[Ints],
-    layers: int,
+    layers: Sequence[int],
     *,
     most: int,
     seed: int,
@@ -43,7 +43,7 @@ def silhouette_per_layer(
 ) -> Floats:
     """Mean silhouette (Rousseeuw 1987, Euclidean) of the classes, [layers].
 
-    `labels` holds the labels of every video's segments. Exact up to `most` rows, else on one
+    `labels` holds the labels of every video's segments, `layers` are numbers. Exact up to `most` rows, else on one
     stratified sample that is the same for all layers. `workers` layers are computed at a time.
     """
     together = np.concatenate(labels)
@@ -60,11 +60,10 @@ def silhouette_per_layer(
     found: list[float] = []
     # One BLAS thread: the sums of a threaded matrix product depend on the number of threads.
     with threadpool_limits(limits=1):
-        for start in range(0, layers, workers):
-            batch = range(start, min(start + workers, layers))
-            tasks = [dask.delayed(of_layer)(layer) for layer in batch]
+        for start in range(0, len(layers), workers):
+            tasks = [dask.delayed(of_layer)(layer) for layer in layers[start : start + workers]]
             found += dask.compute(*tasks, scheduler="threads", num_workers=workers)
-            progress(len(found), layers)
+            progress(len(found), len(layers))
     return np.asarray(found)
 
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cache.ranges import ranges_of
 from stages.reporting.drawing import GRID, INK, MODEL, MUTED, NORMAL, TRUTH, drawing, finish, place
 
 Floats = NDArray[np.float64]
@@ -18,10 +19,15 @@ BINS = 24
 
 
 def draw_layers(
-    prefix: str, name: str, values: Sequence[float | None], chosen: int, width: float
+    prefix: str,
+    name: str,
+    numbers: Sequence[int],
+    values: Sequence[float | None],
+    chosen: int,
+    width: float,
 ) -> Markup:
-    """One figure per layer as a line, the chosen layer marked; None leaves the layer out."""
-    layers = [layer for layer, value in enumerate(values) if value is not None]
+    """One figure per layer as a line over their numbers, the chosen one marked; None is left out."""
+    layers = [layer for layer, value in zip(numbers, values, strict=True) if value is not None]
     known = [value for value in values if value is not None]
     with drawing(width, 190) as figure:
         axes = place(figure, 52, 26, 14, 42)
@@ -32,9 +38,10 @@ def draw_layers(
                 [chosen], [known[layers.index(chosen)]], linestyle="none", marker="D", markersize=8,
                 color=TRUTH,
             )  # fmt: skip
-        last = len(values) - 1
-        axes.set_xlim(-0.03 * last - 0.2, last * 1.03 + 0.2)
-        left = chosen > last / 2
+        first, last = numbers[0], numbers[-1]
+        margin = 0.03 * (last - first) + 0.2
+        axes.set_xlim(first - margin, last + margin)
+        left = chosen > (first + last) / 2
         axes.annotate(
             f"layer {chosen}", (chosen, 1.0), xycoords=axes.get_xaxis_transform(),
             xytext=(-5 if left else 5, 6), textcoords="offset points",
@@ -54,7 +61,7 @@ def _describe_layers(name: str, layers: Sequence[int], values: Sequence[float], 
         return f"{name} is not known for any layer."
     top = int(np.argmax(values))
     return (
-        f"{name} of layers {layers[0]} to {layers[-1]}; highest, {values[top]:.4g}, at layer "
+        f"{name} of layers {ranges_of(layers)}; highest, {values[top]:.4g}, at layer "
         f"{layers[top]}. The chosen layer is {chosen}."
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from cache.ranges import ranges_of
 from stages.reporting import charts, figures, provenance
 from stages.reporting.reading import Material
 from stages.reporting.videos import Choice, Entry, group_of
@@ -119,7 +120,7 @@ def _layers(material: Material) -> dict[str, Any]:
     columns, choice = material.layers, material.choice
     if columns is None or choice is None:
         return {"layer_rows": [], "sum_picture": "", "layer_pictures": []}
-    chosen = choice["layer"]
+    numbers, chosen = columns["layer"], choice["layer"]
     parts = zip(columns["z_kl"], columns["z_ldr"], columns["z_entropy"], strict=True)
     sums = [None if None in part else sum(part) for part in parts]
     rows = [
@@ -130,16 +131,17 @@ def _layers(material: Material) -> dict[str, Any]:
             "rank": _number(columns["score"][i]),
             **{name: _number(columns[name][i]) for name, _, _ in MEASURES},
         }
-        for i, layer in enumerate(columns["layer"])
+        for i, layer in enumerate(numbers)
     ]
     pictures = [
         (f"{name}, {unit}" if unit else name,
-         charts.draw_layers(f"layer-{key}", name, columns[key], chosen, 440))
+         charts.draw_layers(f"layer-{key}", name, numbers, columns[key], chosen, 440))
         for key, name, unit in MEASURES
     ]  # fmt: skip
     return {
         "layer_rows": rows,
-        "sum_picture": charts.draw_layers("layer-sum", "Sum score S", sums, chosen, 920),
+        "layers_kept": ranges_of(numbers),
+        "sum_picture": charts.draw_layers("layer-sum", "Sum score S", numbers, sums, chosen, 920),
         "layer_pictures": pictures,
         "summed": choice["method"] == "dlsp",
     }

@@ -30,6 +30,7 @@ class Material:
     curves: Mapping[str, tuple[Floats, Floats]]
     """By curve ("roc", "pr"): x and y."""
     choice: Mapping[str, Any] | None
+    """selection.json: the chosen layer, and by which method of which layers."""
     layers: Columns | None
     """Columns of the selection."""
     table: Mapping[str, Any] | None
@@ -49,7 +50,7 @@ def read_material(job: Job[Any]) -> Material:
         videos=tuple(videos),
         metrics=_record(metrics, "metrics.json"),
         curves=_curves(metrics),
-        choice=_record(choice, "choice.json"),
+        choice=_record(choice, "selection.json"),
         layers=columns_of(choice, "layers.parquet", SELECTION) if choice else None,
         table=_record(job.inputs.get("table"), "statistics.json"),
         scorer=_record(job.inputs.get("scorer"), "scorer.json"),

@@ -43,6 +43,12 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
         ("sample = 3", "[sample] must be a section"),
         ("[sample\n", "is not valid TOML"),
         ("[run]\nname = 'a/b'", "must be a plain folder name"),
+        ("[select]\nprompt = -1", "select.prompt = -1: must be at least 0"),
+        ("[select]\nprompt = 1", "select.prompt = 1: forward.prompts holds 1, counted from 0"),
+        (
+            "[select]\nmethod = 'fixed:18'\n[forward]\nlayers = [24, 16]",
+            "select.method = 'fixed:18': forward.layers keeps 16, 24, not 18",
+        ),
     ],
 )
 def test_what_cannot_be_right_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -58,6 +64,14 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     text = str(caught.value)
     for said in ("sample.keyframe", "sample.rule", "[decoding]"):
         assert said in text
+
+
+def test_sections_that_agree_are_taken(tmp_path: Path) -> None:
+    load(tmp_path, "[select]\nprompt = 1\n[forward]\nprompts = ['One?', 'Two?']")
+    load(tmp_path, "[select]\nmethod = 'fixed:16'\n[forward]\nlayers = [16, 24]")
+    load(tmp_path, "[select]\nmethod = 'last'\n[forward]\nlayers = [16, 24]")
+    scorer = "[run]\nscorer = 'there'\n"  # with one, nothing is selected
+    load(tmp_path, f"{scorer}[select]\nmethod = 'fixed:18'\n[forward]\nlayers = [16, 24]")
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:

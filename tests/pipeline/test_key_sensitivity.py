@@ -80,6 +80,7 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "statistics.seed": (1, after("statistics")),
     "statistics.workers": (1, NOTHING),
     "select.method": ("last", after("select")),
+    "select.prompt": (1, after("moments")),
     "fit.scorer": ("logistic", NOTHING),  # the only one there is
     "fit.c": (0.1, after("fit")),
     "fit.standardise": (False, after("fit")),

@@ -43,9 +43,10 @@ def listing(videos: tuple[Any, ...] = VIDEOS) -> list[list[Any]]:
 
 
 def config(**sections: Mapping[str, Any]) -> Config:
-    """A configuration of which four training videos are the probing subset."""
+    """Two questions are asked, and four training videos are the probing subset."""
     data = {"videos": "v", "probing_count": 4, **sections.pop("data", {})}
-    return make_config({"data": data, **sections}, folder=Path("/nowhere"))
+    forward = {"prompts": ["What happens?", "Is it odd?"], **sections.pop("forward", {})}
+    return make_config({"data": data, "forward": forward, **sections}, folder=Path("/nowhere"))
 
 
 def world(

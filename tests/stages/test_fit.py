@@ -7,7 +7,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cache.arrays import write_states
 from cache.digest import read_json, write_json
 from cache.errors import ConfigError
 from cache.fields import notes
@@ -17,6 +16,7 @@ from stages import fit
 from stages.contract import Job
 from stages.probes.scorers import SCORERS, load_scorer
 from tests.payload import Folder
+from tests.states import OTHER, QUESTION, write_artifact
 
 FEATURES = {"backbone": "abc", "keyframes": 8}
 LABELS = {
@@ -34,18 +34,16 @@ def make_videos(seed=0, dim=6):
     }
 
 
-def make_job(tmp_path, videos, labels=LABELS, layer=2, out="out", **changed):
+def make_job(
+    tmp_path, videos, labels=LABELS, layer=2, out="out", question=QUESTION, states=None, **changed
+):
     many = {"states": {}, "plan": {}}
     for name, rows in sorted(videos.items()):
         folder = tmp_path / name
         for part in ("states", "plan"):
             (folder / part).mkdir(parents=True, exist_ok=True)
             many[part][name] = Folder(folder / part)
-        if not (folder / "states/states.zarr").exists():
-            write_states(
-                folder / "states/states.zarr", [rows], segments=len(rows), layers=rows.shape[1],
-                dim=rows.shape[2], logical_dtype="float32",
-            )  # fmt: skip
+        write_artifact(folder / "states", rows, **(states or {}))
         starts = 24 * np.arange(len(rows))
         columns = {
             "segment": np.arange(len(rows)),
@@ -57,11 +55,10 @@ def make_job(tmp_path, videos, labels=LABELS, layer=2, out="out", **changed):
         write_table(folder / "plan/segments.parquet", SEGMENTS, columns)
     (tmp_path / "choice").mkdir(exist_ok=True)
     (tmp_path / out).mkdir()
-    choice = {"method": "dlsp", "layer": layer, "layers": 4}
-    write_json(tmp_path / "choice/choice.json", choice)
+    write_json(tmp_path / "choice/choice.json", {"layer": layer})
     return Job(
         "set", fit.Settings(**changed), tmp_path / out, {"choice": Folder(tmp_path / "choice")},
-        many, {"labels": labels, "features": FEATURES},
+        many, {"labels": labels, "features": FEATURES, "question": question},
     )  # fmt: skip
 
 
@@ -144,8 +141,25 @@ def test_what_does_not_fit_is_refused(tmp_path):
         fit.compute(make_job(tmp_path, videos, labels={"a": LABELS["a"]}, out="two"))
     other = {**videos, "x": np.zeros((2, 4, 5), dtype=np.float32)}
     labels = {**LABELS, "x": LABELS["a"]}
-    with pytest.raises(ConfigError, match=r"x: hidden states have \[layers, dim\] = \[4, 5\]"):
+    with pytest.raises(ConfigError, match=r"x: hidden states have 5 numbers, .* other .* 6"):
         fit.compute(make_job(tmp_path, other, labels=labels, out="three"))
+    with pytest.raises(ConfigError, match=r"a: layer 7 is needed, .* have layers 0 to 3; keep"):
+        fit.compute(make_job(tmp_path, videos, layer=7, out="four"))
+
+
+def test_the_layer_is_read_by_its_number_at_the_question_that_is_probed(tmp_path):
+    videos, scorers = make_videos(), []
+    kept = {"layers": [8, 16, 20, 24], "questions": (OTHER, QUESTION)}
+    for folder, layer, states, question in (
+        ("plain", 2, {}, QUESTION), ("some", 20, kept, QUESTION), ("other", 20, kept, OTHER)
+    ):  # fmt: skip
+        (tmp_path / folder).mkdir()
+        job = make_job(tmp_path / folder, videos, layer=layer, states=states, question=question)
+        fit.compute(job)
+        scorers.append(load_scorer(job.out))
+        assert read_json(job.out / "scorer.json")["layer"] == layer
+    np.testing.assert_array_equal(scorers[0].weight, scorers[1].weight)
+    np.testing.assert_allclose(scorers[2].mean, scorers[1].mean + 1000, rtol=1e-6)
 
 
 def test_settings_name_the_scorers_there_are():

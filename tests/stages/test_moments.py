@@ -4,25 +4,21 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from cache.arrays import write_states
 from cache.errors import ConfigError, ItemError
 from manifests.schema import SEGMENTS
 from manifests.table import write_table
 from stages import moments
 from stages.contract import Job
 from tests.payload import Folder
+from tests.states import OTHER, QUESTION, write_artifact
 
 
-def make_job(tmp_path, rows, label, segments=None, name="out"):
+def make_job(tmp_path, rows, label, segments=None, name="out", question=QUESTION, **states):
     n = len(rows) if segments is None else segments
     starts = 24 * np.arange(n)
     for part in ("states", "plan", name):
         (tmp_path / part).mkdir(exist_ok=True)
-    if not (tmp_path / "states/states.zarr").exists():
-        write_states(
-            tmp_path / "states/states.zarr", [rows], segments=len(rows), layers=rows.shape[1],
-            dim=rows.shape[2], logical_dtype="float32",
-        )  # fmt: skip
+    write_artifact(tmp_path / "states", rows, **states)
     columns = {
         "segment": np.arange(n),
         "start_frame": starts,
@@ -32,7 +28,8 @@ def make_job(tmp_path, rows, label, segments=None, name="out"):
     }
     write_table(tmp_path / "plan/segments.parquet", SEGMENTS, columns)
     inputs = {part: Folder(tmp_path / part) for part in ("states", "plan")}
-    return Job("v", moments.Settings(), tmp_path / name, inputs, values={"label": label})
+    values = {"label": label, "question": question}
+    return Job("v", moments.Settings(), tmp_path / name, inputs, values=values)
 
 
 def rows_of(n=7, layers=3, dim=5):
@@ -56,9 +53,27 @@ def test_frame_labels_part_the_segments(tmp_path):
         np.testing.assert_allclose(found[f"{name}.m2"], mine.var(axis=0) * len(mine), rtol=1e-9)
     np.testing.assert_array_equal(found["min"], rows.min(axis=0))
     np.testing.assert_array_equal(found["max"], rows.max(axis=0))
-    assert {tensor.dtype for name, tensor in found.items() if not name.endswith(".n")} == {
-        np.dtype(np.float64)
-    }
+    assert found["layers"].tolist() == [0, 1, 2]
+    counts = ("layers", "normal.n", "anomalous.n")
+    assert {found[name].dtype for name in counts} == {np.dtype(np.int64)}
+    assert {found[name].dtype for name in set(found) - set(counts)} == {np.dtype(np.float64)}
+
+
+def test_layers_keep_their_numbers_and_another_question_its_own_moments(tmp_path):
+    rows = rows_of()
+    kept = {"layers": [16, 20, 24], "questions": (OTHER, QUESTION)}
+    found = {}
+    for question in kept["questions"]:
+        label = {"label": 1, "intervals": None}
+        job = make_job(tmp_path, rows, label, name=question, question=question, **kept)
+        moments.compute(job)
+        found[question] = load_file(job.out / "moments.safetensors")
+    mine, other = found[QUESTION], found[OTHER]
+    assert mine["layers"].tolist() == [16, 20, 24]
+    np.testing.assert_allclose(mine["anomalous.mean"], rows.astype(float).mean(axis=0), rtol=1e-12)
+    np.testing.assert_array_equal(other["min"], (rows + np.float32(1000)).min(axis=0))
+    with pytest.raises(ConfigError, match=rf"v: .*'{OTHER[:-1]}.*expected 'Why\?' among them"):
+        moments.compute(make_job(tmp_path, rows, label, name="why", question="Why?", **kept))
 
 
 def test_video_labels_leave_the_other_class_empty(tmp_path):
@@ -85,8 +100,10 @@ def test_states_of_another_length_and_nan_are_refused(tmp_path):
     bad = rows_of()
     bad[2, 1, 0] = np.nan
     (tmp_path / "nan").mkdir()
-    with pytest.raises(ItemError, match=r"segment 2, layer 1, dimension 0 is nan"):
-        moments.compute(make_job(tmp_path / "nan", bad, {"label": 0, "intervals": None}))
+    with pytest.raises(ItemError, match=r"segment 2, layer 20, dimension 0 is nan"):
+        moments.compute(
+            make_job(tmp_path / "nan", bad, {"label": 0, "intervals": None}, layers=[16, 20, 24])
+        )
 
 
 def test_an_anomalous_video_without_an_interval_is_refused(tmp_path):

@@ -84,7 +84,7 @@ class Run:
 
     def _localized(self, scores: list[float]) -> Folder:
         folder, n = self.folder("localize"), len(scores)
-        spans = {
+        spans: dict[str, list[Any]] = {
             "segment": list(range(n)),
             "start_frame": [24 * i for i in range(n)],
             "end_frame": [24 * (i + 1) for i in range(n)],
@@ -241,7 +241,9 @@ def put_probe(run: Run, method: str = "dlsp") -> None:
         "chosen": [False, False, True, False],
     }  # fmt: skip
     write_table(choice.path / "layers.parquet", schema.SELECTION, columns)
-    write_json(choice.path / "choice.json", {"method": method, "layer": 2, "layers": 4})
+    write_json(choice.path / "choice.json", {"layer": 2})
+    record = {"method": method, "prompt": 0, "layer": 2, "layers": [0, 1, 2, 3]}
+    write_json(choice.path / "selection.json", record)
     write_json(
         table.path / "statistics.json",
         {"bins": 64, "eps": 1e-6, "n_normal": 9, "n_anomalous": 7, "dim": 8, "layers": 4},

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from cache.arrays import write_states
 from cache.digest import write_json
 from cache.errors import ConfigError, ItemError
 from manifests.schema import SEGMENT_SCORES, SEGMENTS
@@ -12,19 +11,16 @@ from stages import score
 from stages.contract import Job
 from stages.probes.scorers import LogisticScorer, save_scorer
 from tests.payload import Folder
+from tests.states import OTHER, QUESTION, write_artifact
 
 FEATURES = {"backbone": {"identity": "abc", "dtype": "float32"}, "keyframes": 8}
 
 
-def make_job(tmp_path, rows, segments=None, features=FEATURES, layer=1, out="out"):
+def make_job(tmp_path, rows, segments=None, features=FEATURES, layer=1, out="out", **states):
     n = len(rows) if segments is None else segments
     for part in ("states", "plan", "scorer", out):
         (tmp_path / part).mkdir(exist_ok=True)
-    if not (tmp_path / "states/states.zarr").exists():
-        write_states(
-            tmp_path / "states/states.zarr", [rows], segments=len(rows), layers=rows.shape[1],
-            dim=rows.shape[2], logical_dtype="float32",
-        )  # fmt: skip
+    write_artifact(tmp_path / "states", rows, **states)
     starts = 24 * np.arange(n)
     ends = starts + np.append(np.full(n - 1, 24), 5)
     columns = {
@@ -42,7 +38,8 @@ def make_job(tmp_path, rows, segments=None, features=FEATURES, layer=1, out="out
     record = {"kind": "logistic", "layer": layer, "features": FEATURES}
     write_json(tmp_path / "scorer/scorer.json", record)
     inputs = {part: Folder(tmp_path / part) for part in ("states", "plan", "scorer")}
-    return Job("v", score.Settings(), tmp_path / out, inputs, values={"features": features})
+    values = {"features": features, "question": QUESTION}
+    return Job("v", score.Settings(), tmp_path / out, inputs, values=values)
 
 
 def rows_of(n=6):
@@ -99,8 +96,23 @@ def test_other_features_are_refused_field_by_field(tmp_path, features, message):
 def test_states_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(ItemError, match="hidden states of 6 segments, but the plan has 7"):
         score.compute(make_job(tmp_path, rows_of(), segments=7))
-    with pytest.raises(ConfigError, match="reads layer 3, hidden states have layers 0 to 2"):
+    with pytest.raises(ConfigError, match=r"v: layer 3 is needed, .* layers 0 to 2; keep that"):
         score.compute(make_job(tmp_path, rows_of(), layer=3, out="b"))
+
+
+def test_the_layer_is_read_by_its_number_at_the_question_that_is_probed(tmp_path):
+    tables = []
+    for name, layer, states in (
+        ("plain", 1, {}),
+        ("some", 20, {"layers": [16, 20, 24], "questions": (OTHER, QUESTION)}),
+        ("one", 20, {"layers": [20]}),
+    ):
+        rows = rows_of()[:, 1:2] if name == "one" else rows_of()
+        (tmp_path / name).mkdir()
+        job = make_job(tmp_path / name, rows, layer=layer, **states)
+        score.compute(job)
+        tables.append((job.out / "scores.parquet").read_bytes())
+    assert len(set(tables)) == 1
 
 
 def test_a_hidden_state_that_is_not_finite_has_no_score(tmp_path):

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import silhouette_score
 
-from cache.arrays import write_states
 from cache.digest import file_digest, read_json
 from cache.errors import ConfigError
 from manifests.schema import LAYERS, SEGMENTS
@@ -14,17 +13,15 @@ from manifests.table import read_table, write_table
 from stages import moments, statistics
 from stages.contract import Job
 from tests.payload import Folder
+from tests.states import OTHER, QUESTION, write_artifact
 
 
-def make_video(folder, rows, label, dtype="float32"):
+def make_video(folder, rows, label, question=QUESTION, **states):
     """Write the artifacts of one probing video; returns its payloads by role."""
     n = len(rows)
     for part in ("states", "plan", "moments"):
         (folder / part).mkdir(parents=True)
-    write_states(
-        folder / "states/states.zarr", [rows], segments=n, layers=rows.shape[1],
-        dim=rows.shape[2], logical_dtype=dtype,
-    )  # fmt: skip
+    write_artifact(folder / "states", rows, **states)
     starts = 24 * np.arange(n)
     columns = {
         "segment": np.arange(n),
@@ -36,27 +33,27 @@ def make_video(folder, rows, label, dtype="float32"):
     write_table(folder / "plan/segments.parquet", SEGMENTS, columns)
     payloads = {part: Folder(folder / part) for part in ("states", "plan", "moments")}
     single = {part: payloads[part] for part in ("states", "plan")}
-    moments.compute(
-        Job(folder.name, moments.Settings(), folder / "moments", single, values={"label": label})
-    )
+    values = {"label": label, "question": question}
+    moments.compute(Job(folder.name, moments.Settings(), folder / "moments", single, values=values))
     return payloads
 
 
-def make_job(root, videos, labels, dtype="float32", **changed):
+def make_job(root, videos, labels, states=None, **changed):
     made = {
-        name: make_video(root / name, rows, labels[name], dtype) for name, rows in videos.items()
+        name: make_video(root / name, rows, labels[name], **(states or {}))
+        for name, rows in videos.items()
     }
     return job_of(root, made, labels, "out", **changed)
 
 
-def job_of(root, made, labels, out, **changed):
+def job_of(root, made, labels, out, question=QUESTION, **changed):
     (root / out).mkdir(parents=True, exist_ok=True)
     many = {
         part: {name: payloads[part] for name, payloads in sorted(made.items())}
         for part in ("moments", "states", "plan")
     }
-    chosen = statistics.Settings(**changed)
-    return Job("set", chosen, root / out, many=many, values={"labels": labels})
+    values = {"labels": labels, "question": question}
+    return Job("set", statistics.Settings(**changed), root / out, many=many, values=values)
 
 
 def table_of(job):
@@ -88,7 +85,7 @@ def test_every_figure_equals_a_plain_computation(tmp_path_factory, lengths, dtyp
         videos[f"v{i}"][:, 1, 0] = 5.0
         labels[f"v{i}"] = LABEL[i % 2]
     root = tmp_path_factory.mktemp("statistics")
-    job = make_job(root, videos, labels, dtype, bins=16)
+    job = make_job(root, videos, labels, {"dtype": dtype}, bins=16)
     assert statistics.compute(job).rows == 3
     found = table_of(job)
     rows = np.concatenate([videos[name] for name in sorted(videos)]).astype(np.float64)
@@ -155,12 +152,42 @@ def test_a_class_without_samples_is_named(tmp_path, value, name):
         statistics.compute(job)
 
 
+def test_layers_keep_their_numbers_and_a_question_its_own_figures(tmp_path):
+    videos, labels = two_videos()
+    plain = make_job(tmp_path / "plain", videos, labels)
+    kept = {"layers": [16, 20, 24], "questions": (OTHER, QUESTION)}
+    some = make_job(tmp_path / "some", videos, labels, kept)
+    for job in (plain, some):
+        statistics.compute(job)
+    expected, found = table_of(plain), table_of(some)
+    assert found["layer"] == [16, 20, 24]
+    assert {**found, "layer": [0, 1, 2]} == expected
+    assert len(set(found["kl"])) == 3
+    # The other question's states are 1000 more: float32 keeps fewer digits of what varies.
+    made = {
+        name: make_video(tmp_path / "other" / name, rows, labels[name], OTHER, **kept)
+        for name, rows in videos.items()
+    }
+    other = job_of(tmp_path / "other", made, labels, "out", question=OTHER)
+    statistics.compute(other)
+    assert table_of(other)["kl"] != found["kl"]
+    np.testing.assert_allclose(table_of(other)["kl"], found["kl"], rtol=1e-2)
+
+
 def test_videos_of_two_backbones_are_refused(tmp_path):
     rows = np.zeros((2, 3, 4), dtype=np.float32)
     labels = {"a": LABEL[0], "b": LABEL[1]}
-    job = make_job(tmp_path, {"a": rows, "b": rows[:, :, :3]}, labels)
-    with pytest.raises(ConfigError, match=r"b: hidden states have \[layers, dim\] = \[3, 3\]"):
+    job = make_job(tmp_path / "wide", {"a": rows, "b": rows[:, :, :3]}, labels)
+    with pytest.raises(
+        ConfigError, match=r"b: .* layers 0 to 2 \[3\], those of other .* layers 0 to 2 \[4\]"
+    ):
         statistics.compute(job)
+    made = {
+        "a": make_video(tmp_path / "a", rows, LABEL[0], layers=[16, 20, 24]),
+        "b": make_video(tmp_path / "b", rows, LABEL[1], layers=[16, 20, 23]),
+    }
+    with pytest.raises(ConfigError, match=r"b: .* layers 16, 20, 23 \[4\].* 16, 20, 24 \[4\]"):
+        statistics.compute(job_of(tmp_path, made, labels, "out"))
 
 
 def test_labels_that_are_missing_or_have_changed_are_refused(tmp_path):

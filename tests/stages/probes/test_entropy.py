@@ -60,7 +60,7 @@ def make_videos(seed=0, lengths=(5, 40, 1, 33, 64), layers=5, dim=7):
 
 def test_the_mean_over_dimensions_counts_a_constant_one_as_zero():
     reads, rows, low, high = make_videos()
-    found = entropy_per_layer(reads, low, high, bins=16, workers=2, progress=quiet)
+    found = entropy_per_layer(reads, range(5), low, high, bins=16, workers=2, progress=quiet)
     for layer in range(rows.shape[1]):
         per_dimension = []
         for d in range(rows.shape[2]):
@@ -74,11 +74,30 @@ def test_the_mean_over_dimensions_counts_a_constant_one_as_zero():
 
 def test_workers_and_groups_of_layers_do_not_change_a_bit(monkeypatch):
     reads, _, low, high = make_videos(1)
-    alone = entropy_per_layer(reads, low, high, bins=64, workers=1, progress=quiet)
+    alone = entropy_per_layer(reads, range(5), low, high, bins=64, workers=1, progress=quiet)
     for workers, cells in ((2, 1 << 24), (5, 1 << 24), (3, 1), (2, 2 * 7 * 64)):
         monkeypatch.setattr(entropy, "CELLS", cells)
-        found = entropy_per_layer(reads, low, high, bins=64, workers=workers, progress=quiet)
+        found = entropy_per_layer(
+            reads, range(5), low, high, bins=64, workers=workers, progress=quiet
+        )
         assert found.tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize("cells", [1, 2 * 7 * 16, 1 << 24])
+def test_layers_are_read_by_their_numbers(monkeypatch, cells):
+    reads, _, low, high = make_videos(2)
+    numbers = [3, 8, 9, 20, 31]
+    by_number = [lambda number, read=read: read(numbers.index(number)) for read in reads]
+    expected = entropy_per_layer(reads, range(5), low, high, bins=16, workers=1, progress=quiet)
+    monkeypatch.setattr(entropy, "CELLS", cells)
+    told = []
+    found = entropy_per_layer(
+        by_number, numbers, low, high, bins=16, workers=2,
+        progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert found.tobytes() == expected.tobytes()
+    assert told[-1] == (5, 5)
+    assert len(set(found.tolist())) == 5
 
 
 def test_a_dimension_with_a_range_too_small_for_bins_is_counted_whole():

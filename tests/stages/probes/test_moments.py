@@ -33,9 +33,14 @@ def cut_samples(draw):
     return rows, labels, [0, *sorted(borders), len(rows)]
 
 
+def layers_of(rows):
+    """Numbers for the layers of rows [n, layers, dim]."""
+    return tuple(range(0, 8 * rows.shape[1], 8))
+
+
 def parts_of(rows, labels, borders):
     for start, stop in pairwise(borders):
-        yield moments_of([(0, rows[start:stop])], labels[start:stop], "v")
+        yield moments_of([(0, rows[start:stop])], layers_of(rows), labels[start:stop], "v")
 
 
 @settings(max_examples=60, deadline=None)
@@ -49,6 +54,7 @@ def test_merged_parts_equal_a_plain_computation_over_all_rows(case):
         assert found.n == len(mine)
         np.testing.assert_allclose(found.mean, mine.mean(axis=0), rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(found.variance, mine.var(axis=0), rtol=1e-9, atol=1e-15)
+    assert merged.layers == layers_of(rows)
     np.testing.assert_array_equal(merged.low, rows.min(axis=0))
     np.testing.assert_array_equal(merged.high, rows.max(axis=0))
 
@@ -58,8 +64,8 @@ def test_merged_parts_equal_a_plain_computation_over_all_rows(case):
 def test_blocks_of_one_video_equal_the_video_at_once(case):
     rows, labels, borders = case
     blocks = [(s, rows[s:e]) for s, e in pairwise(borders)]
-    cut = moments_of(blocks, labels, "v")
-    whole = moments_of([(0, rows)], labels, "v")
+    cut = moments_of(blocks, layers_of(rows), labels, "v")
+    whole = moments_of([(0, rows)], layers_of(rows), labels, "v")
     np.testing.assert_allclose(cut.normal.mean, whole.normal.mean, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(cut.anomalous.m2, whole.anomalous.m2, rtol=1e-9, atol=1e-12)
 
@@ -68,7 +74,7 @@ def test_blocks_of_one_video_equal_the_video_at_once(case):
 @given(samples(), st.sampled_from([1e-6, 1e-2]))
 def test_kl_and_ldr_equal_the_formulas_dimension_by_dimension(case, eps):
     rows, labels = case
-    moments = moments_of([(0, rows)], labels, "v")
+    moments = moments_of([(0, rows)], layers_of(rows), labels, "v")
     _, layers, dim = rows.shape
     for layer in range(layers):
         kl, ldr = [], []
@@ -85,7 +91,7 @@ def test_kl_and_ldr_equal_the_formulas_dimension_by_dimension(case, eps):
 
 def test_kl_of_a_worked_example():
     rows = np.asarray([-1, 1, 1, 5], dtype=np.float32).reshape(4, 1, 1)
-    moments = moments_of([(0, rows)], np.asarray([0, 0, 1, 1]), "v")
+    moments = moments_of([(0, rows)], layers_of(rows), np.asarray([0, 0, 1, 1]), "v")
     # Means 0 and 3, variances 1 and 4.
     assert kl_per_layer(moments, 1e-6)[0] == pytest.approx(0.5 * (np.log(4) + 10 / 4 - 1))
     assert ldr_per_layer(moments, 0.0)[0] == pytest.approx(9 / 5)
@@ -93,7 +99,7 @@ def test_kl_of_a_worked_example():
 
 def test_classes_that_agree_have_no_divergence_even_in_constant_dimensions():
     rows = np.full((4, 2, 3), 7.5, dtype=np.float32)
-    moments = moments_of([(0, rows)], np.asarray([0, 1, 0, 1]), "v")
+    moments = moments_of([(0, rows)], layers_of(rows), np.asarray([0, 1, 0, 1]), "v")
     np.testing.assert_array_equal(kl_per_layer(moments, 1e-6), 0.0)
     np.testing.assert_array_equal(ldr_per_layer(moments, 1e-6), 0.0)
 
@@ -101,7 +107,7 @@ def test_classes_that_agree_have_no_divergence_even_in_constant_dimensions():
 def test_outlier_dimensions_keep_their_variance():
     generator = np.random.default_rng(1)
     rows = (60000 + generator.normal(size=(700, 1, 1))).astype(np.float32)
-    found = moments_of([(0, rows)], np.zeros(700, dtype=np.int64), "v")
+    found = moments_of([(0, rows)], layers_of(rows), np.zeros(700, dtype=np.int64), "v")
     assert found.normal.variance[0, 0] == pytest.approx(rows.astype(np.float64).var(), rel=1e-9)
 
 
@@ -109,24 +115,25 @@ def test_outlier_dimensions_keep_their_variance():
 def test_a_value_that_is_not_finite_is_refused_and_located(bad):
     rows = np.zeros((5, 2, 3), dtype=np.float32)
     rows[3, 1, 2] = bad
-    with pytest.raises(ItemError, match=r"v: .*segment 7, layer 1, dimension 2"):
-        moments_of([(4, rows)], np.zeros(9, dtype=np.int64), "v")
+    with pytest.raises(ItemError, match=r"v: .*segment 7, layer 24, dimension 2"):
+        moments_of([(4, rows)], (20, 24), np.zeros(9, dtype=np.int64), "v")
 
 
 def test_no_parts_are_refused():
     with pytest.raises(ItemError, match="no hidden states"):
-        moments_of([], np.zeros(0, dtype=np.int64), "v")
+        moments_of([], (0,), np.zeros(0, dtype=np.int64), "v")
     with pytest.raises(ConfigError, match="no probing video"):
         merge_tree(0, lambda number: None)
 
 
 def test_moments_survive_their_file_with_the_same_bytes(tmp_path):
     rows = np.random.default_rng(0).normal(size=(6, 2, 3)).astype(np.float32)
-    found = moments_of([(0, rows)], np.asarray([1, 1, 1, 1, 1, 1]), "v")
+    found = moments_of([(0, rows)], (16, 24), np.asarray([1, 1, 1, 1, 1, 1]), "v")
     for name in ("a", "b"):
         write_moments(tmp_path / name, found)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     again = read_moments(tmp_path / "a")
-    assert (again.normal.n, again.anomalous.n, again.shape) == (0, 6, (2, 3))
+    assert (again.normal.n, again.anomalous.n) == (0, 6)
+    assert (again.layers, again.dim) == ((16, 24), 3)
     np.testing.assert_array_equal(again.anomalous.m2, found.anomalous.m2)
     np.testing.assert_array_equal(again.low, found.low)

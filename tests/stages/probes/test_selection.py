@@ -16,10 +16,15 @@ def figures(**given):
     return {name: given.get(name, [0.0] * length) for name in METRICS}
 
 
+def choose(method, table, layers=None):
+    numbers = range(len(table["kl"])) if layers is None else layers
+    return strategy_of(method).choose(numbers, table)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=34))
 def test_z_scores_use_layers_from_1_and_the_population_deviation(values):
-    found = z_scores(values)
+    found = z_scores(range(len(values)), values)
     assert found[0] is None
     inner = np.asarray(values[1:])
     if inner.min() == inner.max():
@@ -30,12 +35,12 @@ def test_z_scores_use_layers_from_1_and_the_population_deviation(values):
 
 
 def test_a_figure_without_spread_has_z_score_zero():
-    assert z_scores([9.0, 0.1, 0.1, 0.1]) == (None, 0.0, 0.0, 0.0)
+    assert z_scores(range(4), [9.0, 0.1, 0.1, 0.1]) == (None, 0.0, 0.0, 0.0)
 
 
 def test_dlsp_takes_the_highest_sum_of_z_scores():
     table = figures(kl=[0, 1, 2, 9, 3], ldr=[0, 1, 2, 3, 9], entropy=[0, 1, 2, 5, 5])
-    choice = strategy_of("dlsp").choose(table)
+    choice = choose("dlsp", table)
     expected = sum(
         (np.asarray(table[n][1:]) - np.mean(table[n][1:])) / np.std(table[n][1:])
         for n in ("kl", "ldr", "entropy")
@@ -46,44 +51,85 @@ def test_dlsp_takes_the_highest_sum_of_z_scores():
 
 @pytest.mark.parametrize("method", METRICS)
 def test_a_metric_chooses_its_highest_layer_and_never_layer_0(method):
-    choice = strategy_of(method).choose(figures(**{method: [99.0, 1.0, 3.0, 2.0]}))
+    choice = choose(method, figures(**{method: [99.0, 1.0, 3.0, 2.0]}))
     assert choice.layer == 2
     assert choice.score == (None, 1.0, 3.0, 2.0)
 
 
 @pytest.mark.parametrize("method", ["dlsp", "kl"])
 def test_of_equal_layers_the_lowest_is_chosen(method):
-    assert strategy_of(method).choose(figures(kl=[5.0, 1.0, 3.0, 3.0, 3.0])).layer == 2
+    assert choose(method, figures(kl=[5.0, 1.0, 3.0, 3.0, 3.0])).layer == 2
 
 
 @pytest.mark.parametrize("bad", [NAN, float("inf"), float("-inf")])
 @pytest.mark.parametrize("method", ["dlsp", "kl"])
 def test_what_is_not_finite_never_wins_and_does_not_disturb_the_others(method, bad):
-    choice = strategy_of(method).choose(figures(kl=[0.0, bad, 1.0, 7.0, 2.0]))
+    choice = choose(method, figures(kl=[0.0, bad, 1.0, 7.0, 2.0]))
     assert choice.layer == 3
     assert choice.score[1] is None
-    assert z_scores([0.0, bad, 1.0, 7.0, 2.0])[2:] == z_scores([0.0, 1.0, 7.0, 2.0])[1:]
+    with_it, without = [0.0, bad, 1.0, 7.0, 2.0], [0.0, 1.0, 7.0, 2.0]
+    assert z_scores(range(5), with_it)[2:] == z_scores(range(4), without)[1:]
 
 
 @pytest.mark.parametrize("method", ["dlsp", "silhouette"])
 def test_nothing_finite_is_an_error(method):
     table = {name: [1.0, NAN, NAN] for name in METRICS}
     with pytest.raises(ConfigError, match="no layer with a finite figure"):
-        strategy_of(method).choose(table)
+        choose(method, table)
     with pytest.raises(ConfigError, match="no layer with a finite figure"):
-        strategy_of(method).choose({name: [1.0] for name in METRICS})
+        choose(method, {name: [1.0] for name in METRICS})
 
 
 @pytest.mark.parametrize(("method", "layer"), [("last", 4), ("fixed:0", 0), ("fixed:4", 4)])
 def test_named_layers(method, layer):
-    choice = strategy_of(method).choose(figures(kl=[0.0] * 5))
+    choice = choose(method, figures(kl=[0.0] * 5))
     assert choice.layer == layer
     assert choice.score == (None,) * 5
 
 
 def test_a_layer_that_is_not_there_is_an_error_that_says_which_are():
-    with pytest.raises(ConfigError, match="'fixed:5' names no layer, layers 0 to 4"):
-        strategy_of("fixed:5").choose(figures(kl=[0.0] * 5))
+    with pytest.raises(
+        ConfigError, match="'fixed:5' names no layer that is kept, which are 0 to 4"
+    ):
+        choose("fixed:5", figures(kl=[0.0] * 5))
+
+
+KEPT = [16, 20, 24]
+"""Layers with gaps, and without layer 0."""
+
+
+@pytest.mark.parametrize(
+    ("method", "layer"),
+    [("dlsp", 20), ("kl", 20), ("silhouette", 16), ("last", 24), ("fixed:16", 16)],
+)
+def test_layers_with_gaps_are_chosen_by_their_number(method, layer):
+    table = figures(kl=[1.0, 5.0, 2.0], ldr=[1.0, 5.0, 2.0], silhouette=[3.0, 2.0, 1.0])
+    choice = choose(method, table, KEPT)
+    assert choice.layer == layer
+    assert len(choice.score) == 3
+
+
+def test_without_layer_0_every_kept_layer_has_a_z_score():
+    values = [1.0, 5.0, 3.0]
+    expected = (np.asarray(values) - 3.0) / np.std(values)
+    np.testing.assert_allclose(z_scores(KEPT, values), expected, rtol=1e-12)
+    assert z_scores([0, 20, 24], values)[0] is None
+
+
+@pytest.mark.parametrize("method", ["dlsp", "last", "fixed:20", *METRICS])
+def test_a_single_kept_layer_wins(method):
+    choice = choose(method, {name: [0.25] for name in METRICS}, [20])
+    assert choice.layer == 20
+    assert choice.score == (
+        (0.0,) if method == "dlsp" else (0.25,) if method in METRICS else (None,)
+    )
+
+
+def test_a_layer_that_is_not_kept_is_an_error_that_names_those_that_are():
+    with pytest.raises(ConfigError, match=r"'fixed:18' names no layer that is kept.* 16, 20, 24 "):
+        choose("fixed:18", figures(kl=[0.0] * 3), KEPT)
+    with pytest.raises(ConfigError, match=r"'kl' has no layer .* among layers 0;"):
+        choose("kl", {name: [1.0] for name in METRICS}, [0])
 
 
 @pytest.mark.parametrize(

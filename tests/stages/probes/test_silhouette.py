@@ -33,7 +33,7 @@ def test_it_equals_the_definition(lengths, seed):
     labels = [np.full(n, i % 2) for i, n in enumerate(lengths)]
     found = silhouette_per_layer(
         [lambda layer, v=v: v[:, layer] for v in videos],
-        labels, 2, most=100, seed=0, workers=2, progress=quiet,
+        labels, range(2), most=100, seed=0, workers=2, progress=quiet,
     )  # fmt: skip
     for layer in range(2):
         rows = np.concatenate(videos)[:, layer].astype(np.float64)
@@ -45,7 +45,7 @@ def test_equal_rows_have_no_silhouette():
     reads = [lambda layer: same[:, layer]] * 2
     labels = [np.zeros(3, dtype=np.int64), np.ones(3, dtype=np.int64)]
     assert silhouette_per_layer(
-        reads, labels, 1, most=10, seed=0, workers=2, progress=quiet
+        reads, labels, [0], most=10, seed=0, workers=2, progress=quiet
     ).tolist() == [0.0]
 
 
@@ -56,11 +56,27 @@ def test_workers_do_not_change_a_bit():
     labels = [np.zeros(20, dtype=np.int64), np.ones(31, dtype=np.int64)]
     found = {
         silhouette_per_layer(
-            reads, labels, 7, most=30, seed=0, workers=workers, progress=quiet
+            reads, labels, range(7), most=30, seed=0, workers=workers, progress=quiet
         ).tobytes()
         for workers in (1, 2, 9)
     }
     assert len(found) == 1
+
+
+def test_layers_are_read_by_their_numbers():
+    generator = np.random.default_rng(0)
+    videos = [generator.normal(size=(n, 3, 5)).astype(np.float32) for n in (20, 31)]
+    labels = [np.zeros(20, dtype=np.int64), np.ones(31, dtype=np.int64)]
+    numbers = [2, 16, 31]
+    plain, by_number = (
+        silhouette_per_layer(
+            [lambda n, v=v, order=order: v[:, order.index(n)] for v in videos],
+            labels, order, most=100, seed=0, workers=2, progress=quiet,
+        ).tolist()
+        for order in ([0, 1, 2], numbers)
+    )  # fmt: skip
+    assert by_number == plain
+    assert len(set(plain)) == 3
 
 
 def test_a_sample_keeps_the_shares_and_is_the_same_for_a_seed():
@@ -88,7 +104,9 @@ def test_a_sample_reads_rows_across_videos():
     videos = [generator.normal(i, 0.1, size=(200, 1, 2)).astype(np.float32) for i in (0, 5, 5.1)]
     labels = [np.zeros(200, dtype=np.int64), *[np.ones(200, dtype=np.int64)] * 2]
     reads = [lambda layer, v=v: v[:, layer] for v in videos]
-    sampled = silhouette_per_layer(reads, labels, 1, most=60, seed=1, workers=2, progress=quiet)[0]
-    exact = silhouette_per_layer(reads, labels, 1, most=600, seed=1, workers=2, progress=quiet)[0]
+    sampled = silhouette_per_layer(reads, labels, [0], most=60, seed=1, workers=2, progress=quiet)[
+        0
+    ]
+    exact = silhouette_per_layer(reads, labels, [0], most=600, seed=1, workers=2, progress=quiet)[0]
     assert sampled == pytest.approx(exact, abs=0.02)
     assert exact > 0.9

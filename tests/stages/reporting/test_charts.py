@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -9,23 +12,36 @@ from stages.reporting.charts import draw_layers, draw_pr, draw_probing, draw_roc
 
 
 @pytest.mark.parametrize(
-    ("values", "chosen"),
+    ("numbers", "values", "chosen"),
     [
-        ([None, 1.0], 1),
-        ([None, None, None], 1),
-        ([0.0, 0.5, 0.2, None], 3),
-        ([0.0] * 40, 0),
-        ([0.0, 1e300, -1e300], 2),
+        ([0, 1], [None, 1.0], 1),
+        ([0, 1, 2], [None, None, None], 1),
+        ([0, 1, 2, 3], [0.0, 0.5, 0.2, None], 3),
+        (range(40), [0.0] * 40, 0),
+        ([0, 1, 2], [0.0, 1e300, -1e300], 2),
+        ([20], [0.5], 20),
+        ([16, 20, 24], [0.5, 0.25, 0.75], 24),
     ],
 )
-def test_any_layers_can_be_drawn(values: list[float | None], chosen: int) -> None:
-    text = draw_layers("p", "KL", values, chosen, 440)
+def test_any_layers_can_be_drawn(
+    numbers: Sequence[int], values: list[float | None], chosen: int
+) -> None:
+    text = draw_layers("p", "KL", numbers, values, chosen, 440)
     assert f">layer {chosen}</text>" in text
 
 
 def test_the_words_of_a_layer_chart_name_highest_and_chosen() -> None:
-    text = draw_layers("p", "KL", [None, 0.25, 0.125], 2, 440)
-    assert "KL of layers 1 to 2; highest, 0.25, at layer 1. The chosen layer is 2." in text
+    text = draw_layers("p", "KL", [0, 1, 2, 3], [None, 0.25, 0.125, 0], 2, 440)
+    assert "KL of layers 1 to 3; highest, 0.25, at layer 1. The chosen layer is 2." in text
+
+
+def test_layers_stand_at_their_numbers() -> None:
+    text = draw_layers("p", "KL", [4, 8, 24], [0.5, 0.25, 0.75], 8, 440)
+    assert "KL of layers 4, 8, 24; highest, 0.75, at layer 24. The chosen layer is 8." in text
+    path = re.search(r'd="M ([\d.]+) [\d.]+  L ([\d.]+) [\d.]+  L ([\d.]+) [\d.]+  " clip', text)
+    assert path is not None
+    first, second, third = map(float, path.groups())
+    assert (third - first) / (second - first) == pytest.approx(20 / 4, rel=1e-3)
 
 
 def test_roc_and_pr_say_what_chance_is() -> None:

@@ -1,0 +1,74 @@
+"""The hidden states that are probed: those of one question, layers by their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.arrays import States
+from cache.digest import read_json
+from cache.errors import ConfigError
+from cache.ranges import ranges_of
+from stages.contract import Payload
+
+Rows = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedStates:
+    """Hidden states of one video at one question; made by `probed_states`."""
+
+    item: str
+    """The video id, for messages."""
+    states: States
+    prompt: int
+    """Which of the questions asked about the video it is, from 0."""
+
+    @property
+    def segments(self) -> int:
+        """Number of segments."""
+        return self.states.segments
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The numbers of the layers that are kept, increasing; 0 is the embedding output."""
+        return self.states.layers
+
+    @property
+    def dim(self) -> int:
+        """Width of a hidden state."""
+        return self.states.dim
+
+    def layer(self, number: int) -> Rows:
+        """One layer, float32 [segments, dim].
+
+        Raises ConfigError that names the kept layers where it is not one of them, DamagedArtifact.
+        """
+        if number not in self.layers:
+            raise ConfigError(
+                f"{self.item}: layer {number} is needed, its hidden states have layers "
+                f"{ranges_of(self.layers)}; keep that layer too with forward.layers"
+            )
+        return self.states.layer(number, self.prompt)
+
+    def blocks(self) -> Iterator[tuple[int, Rows]]:
+        """Shard by shard: the first segment and float32 [rows, layers, dim]."""
+        return self.states.blocks(self.prompt)
+
+
+def probed_states(item: str, payload: Payload, question: str) -> ProbedStates:
+    """Open the hidden states of a video at a question.
+
+    The question is looked up in states.json, because not every array of a run holds the same ones.
+    Raises ConfigError where it was not asked, DamagedArtifact.
+    """
+    asked = [prompt["question"] for prompt in read_json(payload.file("states.json"))["prompts"]]
+    if question not in asked:
+        raise ConfigError(
+            f"{item}: hidden states are of the questions {asked}, expected {question!r} among "
+            "them; add it to forward.prompts"
+        )
+    return ProbedStates(item, States.open(payload.file("states.zarr")), asked.index(question))
