@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +45,8 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the processor, as JSON can hold them (video_metadata as a list of one
     dict, do_sample_frames, ...)."""
+    pillow: bool = False
+    """Images by the library's Pillow processor; by itself it takes the torchvision one."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,18 @@ def ask(checkpoint: Path, requests: Sequence[Request]) -> list[Answer]:
 
     Skips the test where the oracle is not installed.
     """
+    return ask_all([(checkpoint, requests)])[0]
+
+
+def ask_all(asked: Sequence[tuple[Path, Sequence[Request]]]) -> list[list[Answer]]:
+    """The same for several checkpoints, in one process."""
     if not available():
         pytest.skip(REASON)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _write_requests(folder, requests)
+        _write_requests(folder, asked)
         done = subprocess.run(
-            [sys.executable, "-m", "tests.oracle", str(checkpoint), str(folder)],
+            [sys.executable, "-m", "tests.oracle", str(folder)],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(INSTALLED)},
             capture_output=True,
@@ -90,14 +98,22 @@ def ask(checkpoint: Path, requests: Sequence[Request]) -> list[Answer]:
         )
         if done.returncode != 0:
             raise RuntimeError(f"the oracle failed:\n{done.stdout}{done.stderr}")
-        return _read_answers(folder, len(requests))
+        answers = iter(_read_answers(folder, sum(len(requests) for _, requests in asked)))
+        return [[next(answers) for _ in requests] for _, requests in asked]
 
 
-def _write_requests(folder: Path, requests: Sequence[Request]) -> None:
-    np.savez(folder / "frames.npz", *(request.frames for request in requests))
+def _write_requests(folder: Path, asked: Sequence[tuple[Path, Sequence[Request]]]) -> None:
+    every = [(checkpoint, request) for checkpoint, requests in asked for request in requests]
+    np.savez(folder / "frames.npz", *(request.frames for _, request in every))
     words = [
-        {"messages": each.messages, "shown": each.shown, "options": dict(each.options)}
-        for each in requests
+        {
+            "checkpoint": str(checkpoint),
+            "messages": each.messages,
+            "shown": each.shown,
+            "options": dict(each.options),
+            "pillow": each.pillow,
+        }
+        for checkpoint, each in every
     ]
     (folder / "requests.json").write_text(json.dumps(words), encoding="utf-8")
 
@@ -112,17 +128,15 @@ def _read_answers(folder: Path, count: int) -> list[Answer]:
     return [Answer(text, found) for text, found in zip(texts, arrays, strict=True)]
 
 
-def _answer_all(checkpoint: Path, folder: Path) -> None:
+def _answer_all(folder: Path) -> None:
     """The other process: answer every request in the folder."""
     _declare_operators()
-    from transformers import AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(checkpoint, local_files_only=True)
     requests = json.loads((folder / "requests.json").read_text(encoding="utf-8"))
     texts: list[str] = []
     arrays: dict[str, Any] = {}
     with np.load(folder / "frames.npz") as stored:
         for number, request in enumerate(requests):
+            processor = _processor(request["checkpoint"], request["pillow"])
             frames = list(stored[f"arr_{number}"])
             visuals = {"videos": [frames]} if request["shown"] == "video" else {"images": frames}
             text = processor.apply_chat_template(request["messages"], add_generation_prompt=True)
@@ -132,6 +146,18 @@ def _answer_all(checkpoint: Path, folder: Path) -> None:
             arrays |= {f"{number}.{name}": np.asarray(value) for name, value in found.items()}
     (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     np.savez(folder / "arrays.npz", **arrays)
+
+
+@cache
+def _processor(checkpoint: str, pillow: bool) -> Any:
+    from transformers import AutoImageProcessor, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(checkpoint, local_files_only=True)
+    if pillow:
+        processor.image_processor = AutoImageProcessor.from_pretrained(
+            checkpoint, backend="pil", local_files_only=True
+        )
+    return processor
 
 
 def _declare_operators() -> None:
@@ -146,4 +172,4 @@ def _declare_operators() -> None:
 
 
 if __name__ == "__main__":
-    _answer_all(Path(sys.argv[1]), Path(sys.argv[2]))
+    _answer_all(Path(sys.argv[1]))
