@@ -87,8 +87,9 @@ def picture_size(shape: ModelShape, keyframes: int, height: int, width: int) -> 
     if min(height, width) < unit:
         scale = max(unit / height, unit / width)
         height, width = int(height * scale), int(width * scale)
-    whole = round(keyframes / vision.temporal) * vision.temporal
-    return _fit(height, width, unit, vision.pixels, keyframes, whole)
+    frames = max(keyframes, vision.temporal)
+    whole = round(frames / vision.temporal) * vision.temporal
+    return _fit(height, width, unit, vision.pixels, frames, whole)
 
 
 def _fit(

@@ -82,7 +82,7 @@ def resolve(model: str, revision: str, *, download: bool) -> Path:
                 f"and model {model!r} is a folder: leave it empty"
             )
         folder = folder.absolute()
-    elif _HUB_ID.fullmatch(model):
+    elif is_hub_id(model):
         folder = _snapshot(model, revision, download=download)
     else:
         raise ConfigError(
@@ -116,6 +116,11 @@ def resolved_dtype(folder: Path, dtype: str) -> str:
             "set [backbone] dtype"
         )
     return dtype
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether this has the form of an id on the hub, and there is no such folder."""
+    return not Path(model).expanduser().is_dir() and _HUB_ID.fullmatch(model) is not None
 
 
 def _check_checkpoint(folder: Path, model: str) -> None:

@@ -49,12 +49,20 @@ def forget() -> None:
 
 
 def _load(reference: BackboneReference) -> Backbone:
+    from safetensors import SafetensorError
+
     from stages.backbones.multimodal import Multimodal
 
     folder = resolve(reference.model, reference.revision, download=False)
     family = family_of(folder)
     dtype = resolved_dtype(folder, reference.dtype)
-    backbone = Multimodal(family, dtype, reference.attention, _device(reference.device))
+    try:
+        backbone = Multimodal(family, dtype, reference.attention, _device(reference.device))
+    except SafetensorError as error:
+        raise ConfigError(
+            f"backbone {folder.name}: its weights cannot be read ({error}): a file is damaged or was "
+            "only partly downloaded; get it again"
+        ) from error
     if reference.identity:
         # After loading, so that files exchanged while they were read are noticed too.
         found = identify(

@@ -141,6 +141,13 @@ INTERN_VISION: dict[str, Any] = {
     "patch_size": 14,
     "num_channels": 3,
 }
+ORIGINAL_VISION = INTERN_VISION | {
+    "hidden_size": 3200,
+    "intermediate_size": 12800,
+    "num_hidden_layers": 48,
+    "image_size": 224,
+}
+"""The defaults of the original layout's own classes."""
 SIGLIP: dict[str, Any] = {
     "hidden_size": 768,
     "intermediate_size": 3072,
@@ -187,30 +194,22 @@ QWEN3_VISION: dict[str, Any] = {
 def _internvl(folder: Path, config: Fields) -> ModelShape:
     text = _inner(folder, config, "text_config") or {}
     vision = INTERN_VISION | (_inner(folder, config, "vision_config") or {})
-    image = _pair(vision["image_size"])
-    ratio = float(config.get("downsample_ratio", 0.5))
-    return _decoder(
-        folder, config, text, "qwen2", _intern_vision(folder, text, "qwen2", vision, image, ratio)
-    )
+    return _decoder(folder, config, text, "qwen2", _intern_vision(folder, config, text, vision))
 
 
 def _internvl_chat(folder: Path, config: Fields) -> ModelShape:
     text = dict(_inner(folder, config, "llm_config") or {})
+    text.pop("head_dim", None)  # neither text model of this layout has one
     if text.get("model_type") == "internlm2":
-        text["model_type"] = "llama"  # InternLM2 differs from Llama in how its weights are stored
-    vision = INTERN_VISION | (_inner(folder, config, "vision_config") or {})
-    image = _pair(config.get("force_image_size") or vision["image_size"])
-    ratio = float(config.get("downsample_ratio", 0.5))
-    shown = _intern_vision(folder, text, "llama", vision, image, ratio)
-    return _decoder(folder, config, text, "llama", shown)
+        text["model_type"] = "llama"  # it differs from Llama only in how its weights are stored
+    vision = ORIGINAL_VISION | (_inner(folder, config, "vision_config") or {})
+    return _decoder(folder, config, text, "qwen2", _intern_vision(folder, config, text, vision))
 
 
-def _intern_vision(
-    folder: Path, text: Fields, kind: str, vision: Fields, image: tuple[int, int], ratio: float
-) -> VisionShape:
+def _intern_vision(folder: Path, config: Fields, text: Fields, vision: Fields) -> VisionShape:
     width = int(vision["hidden_size"])
-    out = _decoder_fields(folder, text, kind)["hidden_size"]
-    merge = int(1 / ratio)
+    out = _decoder_fields(folder, text, "qwen2")["hidden_size"]
+    merge = int(1 / float(config.get("downsample_ratio", 0.5)))
     return VisionShape(
         layers=int(vision["num_hidden_layers"]),
         width=width,
@@ -220,7 +219,7 @@ def _intern_vision(
         projector=((width * merge**2, out), (out, out)),
         channels=int(vision["num_channels"]),
         class_token=True,
-        image=image,
+        image=_pair(vision["image_size"]),
     )
 
 

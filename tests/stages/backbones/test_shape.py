@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -93,19 +94,25 @@ def test_the_published_qwen_files_have_the_text_fields_beside_the_vision_ones(
     assert (flat.layers, flat.width, flat.heads) == (3, 64, 4)
 
 
-def test_the_original_layout_is_read_as_the_decoder_that_it_is_loaded_into(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["internlm2", "qwen2"])
+@pytest.mark.parametrize("vision", [{}, {"hidden_size": 96, "image_size": 448, "patch_size": 16}])
+@pytest.mark.parametrize("sizes", [{}, {**TEXT, "num_key_value_heads": 2}])
+def test_the_original_layout_is_read_as_the_native_class_that_it_is_loaded_into(
+    text: str, vision: dict[str, Any], sizes: dict[str, int], tmp_path: Path
+) -> None:
+    from stages.backbones.families.internvl_chat_config import native_config
+
     config = {
         "model_type": "internvl_chat",
-        "force_image_size": 448,
-        "downsample_ratio": 0.5,
-        "llm_config": {"model_type": "internlm2", **TEXT, "num_key_value_heads": 2},
-        "vision_config": {"hidden_size": 96, "image_size": 224, "patch_size": 14},
+        "ps_version": "v2",
+        "llm_config": {"model_type": text, **sizes},
+        "vision_config": vision,
     }
-    shape = shaped(tmp_path, config)
-    assert (shape.model_type, shape.text_type) == ("internvl_chat", "llama")
-    assert (shape.layers, shape.kv_heads, shape.head_dim) == (3, 2, 16)
-    assert shape.vision.image == (448, 448)
-    assert shape.vision.projector == ((96 * 4, 64), (64, 64))
+    found = shaped(tmp_path, config)
+    (tmp_path / "native").mkdir()
+    native = native_config(tmp_path, config, 299)
+    expected = shaped(tmp_path / "native", native.to_dict())
+    assert dataclasses.replace(found, model_type="internvl") == expected
 
 
 def test_limits_of_pixels_come_from_the_file_where_the_library_looks_first(tmp_path: Path) -> None:
