@@ -140,7 +140,9 @@ def test_the_hidden_states_open_with_plain_zarr(demo: Demo) -> None:
     artifact = next((demo.folder / "store" / "forward").glob("*/*"))
     array = zarr.open_array(artifact / "states.zarr", mode="r")
     described = read_json(artifact / "states.json")
-    assert array.shape == (described["segments"], described["layers"], described["dim"])
+    slots = len(described["prompts"]) * len(described["layers"])
+    assert array.shape == (described["segments"], slots, described["dim"])
+    assert array.attrs["layers"] == described["layers"]
     assert np.isfinite(array[:]).all()
 
 
