@@ -58,7 +58,9 @@ def test_frames_and_seconds_are_right_for_every_frame_rate(
     # Every other keyframe is enough here; a scorer of other features would be refused.
     done = hiprobe("run", config, "--quiet", "--json", "--set", "explain.max_new_tokens=2")
     assert done.code == 0, done.out
-    assert set(done.value()["off"]) == {"moments", "statistics", "select", "fit", "evaluate"}
+    assert set(done.value()["off"]) == {
+        "moments", "statistics", "select", "fit", "forward_selected", "evaluate"
+    }  # fmt: skip
 
     results = tmp_path / "runs" / "clips"
     times = times_of(tmp_path / "videos" / f"{name}.mp4")
