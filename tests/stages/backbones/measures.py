@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.backbones import generation
 from stages.backbones.contract import Prepared, Prompt, Wanted
 from stages.backbones.load import family_of
 from stages.backbones.multimodal import NO, YES, Multimodal
 from tests.oracle import Answer, Request
 from tests.stages.backbones.checkpoints.registry import Asking
-from tests.stages.backbones.plain import first_step, naive_heads, plain
+from tests.stages.backbones.plain import first_step, greedy, naive_heads, plain
 
 PROMPTS = (
     Prompt("", "What is there?"),
@@ -146,7 +148,7 @@ def last_state(subject: Subject) -> float:
     )
 
 
-def generation(subject: Subject) -> float:
+def generated(subject: Subject) -> float:
     """All layers beside the first step of `generate`; the last one through the norm."""
     backbone = subject.sdpa
     item = prepared(backbone, clips(1)[0])
@@ -154,6 +156,17 @@ def generation(subject: Subject) -> float:
     model: Any = backbone._model
     normed = model.get_decoder().norm(found[:, -1:])
     return relative(torch.cat([found[:, :-1], normed], dim=1), first_step(backbone, [item]), 2)
+
+
+def answers(subject: Subject) -> float:
+    """Answers of a batch of two beside the likeliest token of plain passes: the share that differs."""
+    backbone = subject.sdpa
+    batch = [prepared(backbone, clip) for clip in clips(2)]
+    # Random weights may end an answer at once: here nothing ends it.
+    with mock.patch.object(generation, "stop_ids", lambda model, family: ()):
+        found = [each.text for each in backbone.explain(batch, seed=0, max_new_tokens=6)]
+    expected = [backbone._family.decode(greedy(backbone, item, 6)).strip() for item in batch]
+    return sum(a != b for a, b in zip(found, expected, strict=True)) / len(batch)
 
 
 def heads_eager(subject: Subject) -> float:
@@ -298,7 +311,8 @@ class Measure:
 MEASURES: dict[str, Measure] = {
     "states 0..L-1": Measure(states, 0.0),
     "state L": Measure(last_state, ROUNDING),
-    "first step of generate": Measure(generation, ROUNDING),
+    "first step of generate": Measure(generated, ROUNDING),
+    "answers": Measure(answers, 0.0),
     "heads (eager)": Measure(heads_eager, ROUNDING),
     "heads (sdpa)": Measure(heads_sdpa, ROUNDING),
     "o_proj(heads)": Measure(projected, ROUNDING),

@@ -84,6 +84,21 @@ def first_step(backbone: Multimodal, items: Sequence[Prepared]) -> torch.Tensor:
     return torch.stack([state[:, -1] for state in out.hidden_states[0]], dim=1)
 
 
+def greedy(backbone: Multimodal, item: Prepared, tokens: int) -> list[int]:
+    """The likeliest next tokens, each from a plain pass over everything before it, no cache."""
+    model: Any = backbone._model
+    inputs = library_inputs(backbone, [item])
+    ids = inputs["input_ids"]
+    with torch.inference_mode():
+        for _ in range(tokens):
+            more = {"input_ids": ids, **backbone._family.token_inputs(ids)}
+            passed = {**inputs, **more, "attention_mask": torch.ones_like(ids)}
+            best = model(**passed, use_cache=False).logits[:, -1].argmax(dim=-1, keepdim=True)
+            ids = torch.cat([ids, best], dim=1)
+    found: list[int] = ids[0, -tokens:].tolist()
+    return found
+
+
 def naive_heads(backbone: Multimodal, item: Prepared) -> NDArray[np.float64]:
     """softmax(q K) V of every head at the last position, [layers, heads, head_dim], in float64.
 
