@@ -85,17 +85,23 @@ def first_step(backbone: Multimodal, items: Sequence[Prepared]) -> torch.Tensor:
 
 
 def greedy(backbone: Multimodal, item: Prepared, tokens: int) -> list[int]:
-    """The likeliest next tokens, each from a plain pass over everything before it, no cache."""
+    """The likeliest next tokens, each from a plain pass over everything before it, no cache.
+
+    Ends before a token that stands for pictures: a plain pass would look for them.
+    """
     model: Any = backbone._model
     inputs = library_inputs(backbone, [item])
     ids = inputs["input_ids"]
+    found: list[int] = []
     with torch.inference_mode():
-        for _ in range(tokens):
+        while len(found) < tokens:
             more = {"input_ids": ids, **backbone._family.token_inputs(ids)}
             passed = {**inputs, **more, "attention_mask": torch.ones_like(ids)}
             best = model(**passed, use_cache=False).logits[:, -1].argmax(dim=-1, keepdim=True)
+            if int(best) in backbone._family.visual_ids:
+                break
+            found.append(int(best))
             ids = torch.cat([ids, best], dim=1)
-    found: list[int] = ids[0, -tokens:].tolist()
     return found
 
 
