@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cache.errors import HiprobeError, ItemError
-from cache.fields import at_least, recipe
+from cache.errors import ItemError
+from cache.fields import at_least, knob, recipe
+from stages.backbones.pass_settings import known_format
 from stages.contract import Job, Result
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from stages.backbones.asking import Unanswered
+    from stages.backbones.contract import Explanation, Picture, Prepared
 
-    from stages.backbones.contract import Backbone
-
-VERSION = 1
+VERSION = 2
 
 NORMAL = -1
 """The number that stands for the normal stretch, in place of an interval's."""
@@ -31,6 +30,13 @@ class Settings:
         "Describe what happens in these frames and say whether it is abnormal.",
         "question that follows the keyframes",
     )
+    system: str = recipe("", "system message; empty for what the chat template puts in")
+    frame_format: str = recipe(
+        "",
+        "how one keyframe stands in the prompt, with {number} and {image}; empty for the "
+        "architecture's own way",
+        check=known_format,
+    )
     keyframes: int = recipe(8, "keyframes of an interval", check=at_least(1))
     max_new_tokens: int = recipe(64, "longest answer, in tokens", check=at_least(1))
     which: str = recipe(
@@ -40,6 +46,11 @@ class Settings:
     )
     limit: int = recipe(8, "intervals per video, highest peak first", check=at_least(1))
     seed: int = recipe(0, "seed of the generation (decoding is greedy)", check=at_least(0))
+    batch: int = knob(
+        4,
+        "intervals of a video that are answered at once; halves when GPU memory runs out",
+        check=at_least(1),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,8 @@ class _Stretch:
     start_s: float
     end_s: float
     frames: tuple[int, ...]
+    seconds: tuple[float, ...]
+    """Presentation time of each of `frames`."""
 
 
 def compute(job: Job[Settings]) -> Result:
@@ -66,21 +79,9 @@ def compute(job: Job[Settings]) -> Result:
     from manifests.table import write_table
 
     stretches, notes = _stretches(job)
-    rows: list[dict[str, Any]] = []
     seconds = {"read": 0.0, "forward": 0.0}
-    if stretches:
-        from stages.backbones.load import load
-
-        backbone = load(job.backbone)
-        pictures = _pictures(job, stretches)
-        for number, stretch in enumerate(stretches):
-            began = time.perf_counter()
-            shown = next(pictures)
-            read = time.perf_counter()
-            rows.append(_row(job, backbone, stretch, shown))
-            seconds["read"] += read - began
-            seconds["forward"] += time.perf_counter() - read
-            job.progress(number + 1, len(stretches))
+    answers = _answers(job, stretches, seconds) if stretches else {}
+    rows = [_row(job, stretch, answers[n]) for n, stretch in enumerate(stretches)]
     failed = sum(row["finish_reason"] == "error" for row in rows)
     if failed:
         notes.append(f"{failed} of {len(rows)} explanations failed: see their error texts")
@@ -89,16 +90,50 @@ def compute(job: Job[Settings]) -> Result:
     return Result(rows=len(rows), seconds=seconds, notes=tuple(notes))
 
 
-def _row(
-    job: Job[Settings],
-    backbone: Backbone,
-    stretch: _Stretch,
-    shown: list[NDArray[np.uint8]],
-) -> dict[str, Any]:
-    """The row of one stretch, with the answer or with what went wrong."""
+def _answers(
+    job: Job[Settings], stretches: list[_Stretch], seconds: dict[str, float]
+) -> dict[int, Explanation | Unanswered]:
+    """The answer about each stretch by its place, asked in batches of equal shape.
+
+    Adds what reading and answering took to `seconds`.
+    """
+    from stages.backbones.asking import Asker
     from stages.backbones.contract import Prompt
+    from stages.backbones.feeding import Buckets
+    from stages.backbones.load import load
 
     settings = job.settings
+    prompts = [Prompt(settings.system, settings.prompt, settings.frame_format)]
+    backbone = load(job.backbone)
+    asker = Asker(backbone, settings.batch, settings.seed, settings.max_new_tokens)
+    answers: dict[int, Explanation | Unanswered] = {}
+
+    def ask(batch: list[tuple[int, Prepared]]) -> None:
+        began = time.perf_counter()
+        found = asker.ask([item for _, item in batch])
+        answers.update(zip([place for place, _ in batch], found, strict=True))
+        seconds["forward"] += time.perf_counter() - began
+        job.progress(len(answers), len(stretches))
+
+    buckets, pictures = Buckets(), _pictures(job, stretches)
+    try:
+        for place, stretch in enumerate(stretches):
+            began = time.perf_counter()
+            item = backbone.prepare(next(pictures), stretch.seconds, prompts)
+            seconds["read"] += time.perf_counter() - began
+            if batch := buckets.add(place, item, asker.batch):
+                ask(batch)
+        for batch in buckets.rest():
+            ask(batch)
+    finally:
+        asker.done()
+    return answers
+
+
+def _row(job: Job[Settings], stretch: _Stretch, answer: Explanation | Unanswered) -> dict[str, Any]:
+    """The row of one stretch, with the answer or with what went wrong."""
+    from stages.backbones.asking import Unanswered
+
     row: dict[str, Any] = {
         "interval": stretch.interval,
         "kind": stretch.kind,
@@ -107,31 +142,18 @@ def _row(
         "start_s": stretch.start_s,
         "end_s": stretch.end_s,
         "frames": " ".join(str(frame) for frame in stretch.frames),
-        "prompt": settings.prompt,
-        "seed": settings.seed,
+        "prompt": job.settings.prompt,
+        "seed": job.settings.seed,
         "model": job.backbone.identity,
-        "error": "",
     }
-    try:
-        answer = backbone.explain(
-            shown, Prompt("", settings.prompt), settings.seed, settings.max_new_tokens
-        )
-    except HiprobeError:
-        # What is wrong with the configuration is wrong for every interval.
-        raise
-    except (RuntimeError, ValueError) as error:
-        # Out of memory and the like concern this interval; its row says so, the rest goes on.
-        text = f"{type(error).__name__}: {error}"
-        return {**row, "text": "", "finish_reason": "error", "tokens": 0, "error": text}
-    return {
-        **row,
-        "text": answer.text,
-        "finish_reason": answer.finish_reason,
-        "tokens": answer.tokens,
-    }
+    if isinstance(answer, Unanswered):
+        failed = {"text": "", "finish_reason": "error", "tokens": 0, "error": answer.error}
+        return {**row, **failed}
+    told = {"text": answer.text, "finish_reason": answer.finish_reason, "tokens": answer.tokens}
+    return {**row, **told, "error": ""}
 
 
-def _pictures(job: Job[Settings], stretches: list[_Stretch]) -> Iterator[list[NDArray[np.uint8]]]:
+def _pictures(job: Job[Settings], stretches: list[_Stretch]) -> Iterator[list[Picture]]:
     from stages.backbones.feeding import group_pictures, wanted_frames
     from stages.video import frames
 
@@ -166,17 +188,24 @@ def _stretches(job: Job[Settings]) -> tuple[list[_Stretch], list[str]]:
             notes.append("the intervals cover the whole video: there is no normal stretch")
         else:
             picked.append((NORMAL, "normal", normal))
-    sound = _soundness(job, spans[-1]["end_frame"])
-    stretches = [_stretch(*each, sound, settings.keyframes) for each in picked]
+    sound, times = _timeline(job, spans[-1]["end_frame"])
+    stretches = [_stretch(*each, sound, times, settings.keyframes) for each in picked]
     return sorted(stretches, key=lambda stretch: stretch.start_frame), notes
 
 
 def _stretch(
-    interval: int, kind: str, span: dict[str, Any], sound: list[bool], keyframes: int
+    interval: int,
+    kind: str,
+    span: dict[str, Any],
+    sound: list[bool],
+    times: list[float],
+    keyframes: int,
 ) -> _Stretch:
-    frames = choose_frames(span["start_frame"], span["end_frame"], keyframes, sound)
-    times = float(span["start_s"]), float(span["end_s"])
-    return _Stretch(interval, kind, span["start_frame"], span["end_frame"], *times, frames)
+    start, end = span["start_frame"], span["end_frame"]
+    frames = choose_frames(start, end, keyframes, sound)
+    seconds = tuple(times[frame] for frame in frames)
+    bounds = float(span["start_s"]), float(span["end_s"])
+    return _Stretch(interval, kind, start, end, *bounds, frames, seconds)
 
 
 def choose_frames(start: int, end: int, keyframes: int, sound: list[bool]) -> tuple[int, ...]:
@@ -200,18 +229,19 @@ def choose_frames(start: int, end: int, keyframes: int, sound: list[bool]) -> tu
     return tuple(chosen)
 
 
-def _soundness(job: Job[Settings], n_frames: int) -> list[bool]:
+def _timeline(job: Job[Settings], n_frames: int) -> tuple[list[bool], list[float]]:
+    """Of each frame whether it is sound, and its presentation time."""
     from manifests import schema
     from manifests.table import read_table
 
     path = job.inputs["timeline"].file("timeline.parquet")
-    sound: list[bool] = read_table(path, schema.TIMELINE, ["sound"])["sound"].to_pylist()
-    if len(sound) != n_frames:
+    table = read_table(path, schema.TIMELINE, ["sound", "pts_s"])
+    if len(table) != n_frames:
         raise ItemError(
-            f"the scores end at frame {n_frames} and the timeline has {len(sound)} frames: they "
+            f"the scores end at frame {n_frames} and the timeline has {len(table)} frames: they "
             "are of different videos or runs; run localize again"
         )
-    return sound
+    return table["sound"].to_pylist(), table["pts_s"].to_pylist()
 
 
 def _longest_normal(

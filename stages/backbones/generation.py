@@ -42,9 +42,7 @@ def answer(
 
 def stop_ids(model: Any, family: Family) -> tuple[int, ...]:
     """Tokens that end an answer: what the checkpoint says, else its tokenizer; may be none."""
-    text = model.config.get_text_config()
-    tokenizer = getattr(family, "tokenizer", None)
-    for owner in (model.generation_config, text, tokenizer):
+    for owner in (model.generation_config, getattr(family, "tokenizer", None)):
         found = getattr(owner, "eos_token_id", None)
         if found is not None:
             return tuple(found) if isinstance(found, (list, tuple)) else (int(found),)

@@ -48,7 +48,8 @@ def _some_prompts(value: Any) -> str | None:
     return "must not name a prompt twice" if len(set(value)) < len(value) else None
 
 
-def _known_format(value: Any) -> str | None:
+def known_format(value: Any) -> str | None:
+    """A check: a frame format shows the picture once."""
     if value and value.count("{image}") != 1:
         return "must hold {image} once, such as 'Frame{number}: {image}\\n'"
     return None
@@ -68,7 +69,7 @@ class Settings:
         "",
         "how one keyframe stands in the prompt, with {number} and {image}; empty for the "
         "architecture's own way",
-        check=_known_format,
+        check=known_format,
     )
     layers: str | tuple[int, ...] = recipe(
         "all",

@@ -63,6 +63,6 @@ def refuse_frame_format(prompt: Prompt, family: str) -> None:
     """Raise ConfigError for a frame format where the family shows keyframes as one video."""
     if prompt.frame_format:
         raise ConfigError(
-            f"forward.frame_format = {prompt.frame_format!r}: {family} takes the keyframes as one "
+            f"frame_format = {prompt.frame_format!r}: {family} takes the keyframes as one "
             "video; leave it empty"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from manifests import schema
 from manifests.table import read_table, write_table
 from stages import explain
 from stages.backbones import load as loading
-from stages.backbones.contract import Explanation, Prompt
+from stages.backbones.contract import Explanation, Picture, Prepared, Prompt
 from stages.backbones.reference import BackboneReference
 from stages.contract import Job
 from stages.explain import Settings, choose_frames
@@ -30,26 +32,45 @@ FRAMES = 100
 """Ten segments of ten frames at 10 frames/s."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Speaker:
     """A backbone that says which frames it was shown (a picture holds its own number)."""
 
     failing: dict[int, Exception] = field(default_factory=dict)
-    """What to raise, by the first frame that is shown."""
-    asked: list[tuple[Prompt, int, int]] = field(default_factory=list)
+    """What to raise where the interval that begins with this frame is in the batch."""
+    fits: int = 100
+    """Intervals of a batch for which there is memory."""
+    asked: list[tuple[tuple[int, ...], int, int]] = field(default_factory=list)
+    """First frames of a batch, seed and longest answer of each call."""
+    prompts: list[Prompt] = field(default_factory=list)
+    times: list[tuple[float, ...]] = field(default_factory=list)
+
+    def prepare(
+        self, keyframes: Sequence[Picture], seconds: Sequence[float], prompts: Sequence[Prompt]
+    ) -> Prepared:
+        numbers = [int(frame[0, 0, 0]) for frame in keyframes]
+        # As where times stand in the prompt: more digits, more tokens.
+        ids = np.asarray([*numbers, *(0 for _ in str(max(numbers)))], dtype=np.int64)
+        self.prompts += prompts
+        self.times.append(tuple(seconds))
+        return Prepared(np.stack(keyframes), tuple(seconds), (ids,), ("",))
 
     def explain(
-        self,
-        keyframes: Sequence[NDArray[np.uint8]],
-        prompt: Prompt,
-        seed: int,
-        max_new_tokens: int,
-    ) -> Explanation:
-        self.asked.append((prompt, seed, max_new_tokens))
-        numbers = [int(frame[0, 0, 0]) for frame in keyframes]
-        if numbers[0] in self.failing:
-            raise self.failing[numbers[0]]
-        return Explanation(" ".join(map(str, numbers)), "stop", 3)
+        self, batch: Sequence[Prepared], seed: int, max_new_tokens: int
+    ) -> list[Explanation]:
+        assert len({item.shape for item in batch}) == 1
+        shown = [[int(frame[0, 0, 0]) for frame in item.pictures] for item in batch]
+        self.asked.append((tuple(numbers[0] for numbers in shown), seed, max_new_tokens))
+        if len(batch) > self.fits:
+            raise torch.OutOfMemoryError("no memory left")
+        for numbers in shown:
+            if numbers[0] in self.failing:
+                raise self.failing[numbers[0]]
+        return [Explanation(" ".join(map(str, numbers)), "stop", 3) for numbers in shown]
+
+    @property
+    def batches(self) -> list[tuple[int, ...]]:
+        return [first for first, _, _ in self.asked]
 
 
 def picture(frame: int) -> NDArray[np.uint8]:
@@ -159,7 +180,9 @@ def test_each_interval_is_shown_by_its_midpoints(tmp_path: Path, speaker: Speake
         "error": "",
     }
     assert second["frames"] == second["text"] == "45 55 65 75"
-    assert speaker.asked == [(Prompt("", Settings().prompt), 3, 5)] * 2
+    assert speaker.asked == [((11, 45), 3, 5)]
+    assert speaker.prompts == [Prompt("", Settings().prompt, "")] * 2
+    assert speaker.times == [(1.1, 1.3, 1.6, 1.8), (4.5, 5.5, 6.5, 7.5)]
     assert (result.rows, result.notes) == (2, ())
     assert set(result.seconds) == {"read", "forward"}
 
@@ -249,17 +272,91 @@ def test_the_highest_peaks_come_first_and_the_rest_is_noted(
     assert result.notes == ("1 of 4 intervals not explained: limit = 3, the highest peaks first",)
 
 
-def test_a_generation_that_fails_is_a_row_and_the_rest_goes_on(
+def test_system_message_and_frame_format_are_the_explanations_own(
     tmp_path: Path, speaker: Speaker
 ) -> None:
-    speaker.failing[25] = RuntimeError("out of memory")
-    job = make_job(tmp_path, [(0, 1, 0.9), (2, 3, 0.9), (4, 5, 0.9)], keyframes=1)
+    form = "Picture {number}: {image}"
+    job = make_job(
+        tmp_path, [(0, 1, 0.9)], system="Be brief.", prompt="What is this?", frame_format=form
+    )
+    explain.compute(job)
+    assert speaker.prompts == [Prompt("Be brief.", "What is this?", form)]
+
+
+SEVEN = [(n, n + 1, 0.9) for n in (0, 1, 2, 3, 5, 7, 9)]
+"""Intervals whose one keyframe is 5, 15, 25, 35, 55, 75, 95."""
+
+
+@pytest.mark.parametrize(
+    ("batch", "batches"),
+    [
+        (1, [(15,), (25,), (35,), (55,), (75,), (95,), (5,)]),
+        (4, [(15, 25, 35, 55), (5,), (75, 95)]),
+        (9, [(5,), (15, 25, 35, 55, 75, 95)]),
+    ],
+)
+def test_intervals_of_equal_shape_are_asked_about_at_once(
+    tmp_path: Path, speaker: Speaker, batch: int, batches: list[tuple[int, ...]]
+) -> None:
+    job = make_job(tmp_path, SEVEN, keyframes=1, batch=batch)
+    explain.compute(job)
+    assert sorted(speaker.batches) == sorted(batches)
+    rows = rows_of(job)
+    assert [row["interval"] for row in rows] == list(range(7))
+    assert [row["text"] for row in rows] == ["5", "15", "25", "35", "55", "75", "95"]
+
+
+def test_progress_counts_intervals(tmp_path: Path, speaker: Speaker) -> None:
+    said: list[tuple[float, float]] = []
+    job = make_job(tmp_path, SEVEN, keyframes=1, batch=4)
+    explain.compute(dataclasses.replace(job, progress=lambda *told: said.append(told)))
+    assert said == [(4, 7), (5, 7), (7, 7)]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("mat1 and mat2"), ValueError("mat1 and mat2"), IndexError("out")]
+)
+def test_a_generation_that_fails_is_a_row_and_the_rest_goes_on(
+    tmp_path: Path, speaker: Speaker, error: Exception
+) -> None:
+    speaker.failing[25] = error
+    job = make_job(tmp_path, [(1, 2, 0.9), (2, 3, 0.9), (4, 5, 0.9)], keyframes=1)
     result = explain.compute(job)
     rows = rows_of(job)
+    assert speaker.batches == [(15, 25, 45), (15,), (25,), (45,)]
     assert [row["finish_reason"] for row in rows] == ["stop", "error", "stop"]
-    assert (rows[1]["text"], rows[1]["tokens"]) == ("", 0)
-    assert rows[1]["error"] == "RuntimeError: out of memory"
+    assert [row["text"] for row in rows] == ["15", "", "45"]
+    assert rows[1]["tokens"] == 0
+    assert rows[1]["error"] == f"{type(error).__name__}: {error}"
+    assert [rows[0]["error"], rows[2]["error"]] == ["", ""]
     assert result.notes == ("1 of 3 explanations failed: see their error texts",)
+
+
+def test_batches_are_halved_where_memory_runs_out_and_stay_small(
+    tmp_path: Path, speaker: Speaker
+) -> None:
+    speaker.fits = 2
+    numbers = (15, 25, 35, 45, 55, 65, 75, 85)
+    job = make_job(tmp_path, [(n // 10, n // 10 + 1, 0.9) for n in numbers], keyframes=1, batch=5)
+    explain.compute(job)
+    assert [row["text"] for row in rows_of(job)] == [str(n) for n in numbers]
+    assert speaker.batches == [(15, 25, 35, 45, 55), (15, 25), (35, 45), (55,), (65, 75), (85,)]
+
+
+def test_an_interval_that_does_not_fit_alone_is_a_row(tmp_path: Path, speaker: Speaker) -> None:
+    speaker.failing[35] = torch.OutOfMemoryError("no memory left")
+    job = make_job(tmp_path, [(1, 2, 0.9), (2, 3, 0.9), (3, 4, 0.9), (4, 5, 0.9)], keyframes=1)
+    explain.compute(job)
+    rows = rows_of(job)
+    assert [row["finish_reason"] for row in rows] == ["stop", "stop", "error", "stop"]
+    assert rows[2]["error"] == "OutOfMemoryError: no memory left"
+
+
+@pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="torch has no class for it yet")
+def test_a_broken_gpu_is_no_row_that_would_be_kept(tmp_path: Path, speaker: Speaker) -> None:
+    speaker.failing[15] = torch.AcceleratorError("device-side assert triggered")
+    with pytest.raises(torch.AcceleratorError):
+        explain.compute(make_job(tmp_path, [(1, 2, 0.9), (2, 3, 0.9)], keyframes=1))
 
 
 def test_a_wrong_configuration_is_not_a_row(tmp_path: Path, speaker: Speaker) -> None:
@@ -271,7 +368,7 @@ def test_a_wrong_configuration_is_not_a_row(tmp_path: Path, speaker: Speaker) ->
 def test_the_video_must_be_at_hand(tmp_path: Path, speaker: Speaker) -> None:
     job = make_job(tmp_path, [(0, 1, 0.9)])
     with pytest.raises(ItemError, match="not at hand"):
-        explain.compute(Job(**{**vars(job), "source": None}))
+        explain.compute(dataclasses.replace(job, source=None))
 
 
 def test_a_timeline_of_another_video_is_noticed(tmp_path: Path, speaker: Speaker) -> None:
@@ -279,16 +376,18 @@ def test_a_timeline_of_another_video_is_noticed(tmp_path: Path, speaker: Speaker
         explain.compute(make_job(tmp_path, [(0, 1, 0.9)], n_frames=99))
 
 
-def test_the_small_backbone_answers_and_the_bytes_repeat(tmp_path: Path) -> None:
+def test_the_small_backbone_answers_in_batches_as_one_by_one(tmp_path: Path) -> None:
     build_backbone(tmp_path / "small")
     reference = BackboneReference(str(tmp_path / "small"), "", "auto", "sdpa", "cpu", "")
+    intervals = [(n, n + 1, 0.9) for n in (0, 2, 4, 6, 8)]
     found = []
-    for name in ("a", "b"):
+    for name, batch in (("a", 1), ("b", 1), ("c", 3), ("d", 5)):
         (tmp_path / name).mkdir()
-        job = make_job(tmp_path / name, [(0, 1, 0.9), (3, 5, 0.9)], max_new_tokens=4)
-        explain.compute(Job(**{**vars(job), "backbone": reference}))
+        job = make_job(tmp_path / name, intervals, max_new_tokens=6, batch=batch)
+        explain.compute(dataclasses.replace(job, backbone=reference))
         found.append((job.out / "explanations.parquet").read_bytes())
-    assert found[0] == found[1]
+    assert found == [found[0]] * 4
     rows = rows_of(job)
-    assert [row["tokens"] for row in rows] == [4, 4]
+    assert [row["tokens"] for row in rows] == [6] * 5
     assert {row["finish_reason"] for row in rows} == {"length"}
+    assert len({row["text"] for row in rows}) > 1
