@@ -132,8 +132,8 @@ def limit(bench: Bench) -> Measured:
     item = backbone.prepare(list(pictures), [n / 10 for n in range(8)], [prompt])
     batch = [item] * bench.batch
     count = sum(len(groups) for groups in bench.plans().values())
-    visual, _ = backbone._visual(batch)
-    (ids,) = backbone._token_ids(batch)
+    visual = backbone._visual(batch)
+    ids = torch.from_numpy(np.stack([one.token_ids[0] for one in batch])).to(backbone._model.device)
     model = backbone._model.model
     meter = Meter(bench.device)
     with torch.inference_mode():

@@ -202,10 +202,13 @@ class Family(Protocol):
         self,
         model: Any,
         token_ids: Any,
-        visual: Mapping[str, Any],
+        pictures: tuple[int, ...],
         seconds: Sequence[Sequence[float]],
     ) -> Any:
         """Explicit position_ids of whole prompts: [segments, tokens], or as the model takes them,
         with the tokens in the last axis.
+
+        On the CPU, as `token_ids` are: nothing here may wait for the device. `pictures` is the shape
+        [keyframes, height, width, 3] of each segment's.
         """
         ...

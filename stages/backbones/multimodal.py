@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from stages.backbones.contract import (
     Prompt,
     Wanted,
 )
-from stages.backbones.prefill import run_many, run_one
+from stages.backbones.prefill import run_many, run_one, shared_tokens
 
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")
@@ -69,18 +69,18 @@ class Multimodal:
     def forward(self, batch: Sequence[Prepared], wanted: Wanted) -> Captured:
         """One pass over segments of one shape; on the device, nothing is waited for."""
         self._check(wanted)
+        family, model, decoder = self._family, self._model, self._decoder
+        visual = self._visual(batch)
+        host = _token_ids(batch)
+        shape, seconds = batch[0].pictures.shape, [item.seconds for item in batch]
+        placed = [family.positions(model, each, shape, seconds) for each in host]
+        ids, positions = ([self._upload(each) for each in many] for many in (host, placed))
         with self._lock, torch.inference_mode():
-            visual, seconds = self._visual(batch)
-            ids = self._token_ids(batch)
-            positions = [self._family.positions(self._model, each, visual, seconds) for each in ids]
             if len(ids) == 1:
-                taps = run_one(
-                    self._model, self._decoder, self._family, ids[0], positions[0], visual, wanted
-                )
+                taps = run_one(model, decoder, family, ids[0], positions[0], visual, wanted)
             else:
-                taps = run_many(
-                    self._model, self._decoder, self._family, ids, positions, visual, wanted
-                )
+                cut = shared_tokens(host, family.visual_ids)
+                taps = run_many(model, decoder, family, ids, positions, visual, wanted, cut)
             found = taps.captured(self.head_dim)
             if not wanted.yes_no:
                 return found
@@ -90,9 +90,9 @@ class Multimodal:
         self, batch: Sequence[Prepared], seed: int, max_new_tokens: int
     ) -> list[Explanation]:
         """Answer the one prompt of each item by greedy decoding."""
+        visual = self._visual(batch)
+        (ids,) = (self._upload(each) for each in _token_ids(batch))
         with self._lock, torch.inference_mode():
-            visual, _ = self._visual(batch)
-            (ids,) = self._token_ids(batch)
             inputs = {**self._family.token_inputs(ids), **visual}
             return generation.answer(self._model, self._family, inputs, ids, seed, max_new_tokens)
 
@@ -114,30 +114,23 @@ class Multimodal:
             found = self._encoded[expanded] = (text, ids)
         return found
 
-    def _visual(self, batch: Sequence[Prepared]) -> tuple[Mapping[str, Any], list[Any]]:
-        """The pictures as the model takes them, in its dtype, and their times."""
+    def _visual(self, batch: Sequence[Prepared]) -> dict[str, Any]:
+        """The pictures as the model takes them, in its dtype."""
         shapes = {item.shape for item in batch}
         if len(shapes) != 1:
             raise ValueError(f"a batch holds inputs of one shape, these have {sorted(shapes)}")
-        shown = self._upload(np.stack([item.pictures for item in batch]))
-        seconds = [item.seconds for item in batch]
-        visual = {
+        shown = self._upload(torch.from_numpy(np.stack([item.pictures for item in batch])))
+        found = self._family.visual_inputs(shown, [item.seconds for item in batch])
+        return {
             # Only pixels: times and grids must keep their precision.
             name: value.to(self._model.dtype) if name.startswith("pixel_values") else value
-            for name, value in self._family.visual_inputs(shown, seconds).items()
+            for name, value in found.items()
         }
-        return visual, seconds
 
-    def _token_ids(self, batch: Sequence[Prepared]) -> list[torch.Tensor]:
-        """Per prompt [segments, tokens]."""
-        prompts = range(len(batch[0].token_ids))
-        return [self._upload(np.stack([item.token_ids[p] for item in batch])) for p in prompts]
-
-    def _upload(self, array: NDArray[Any]) -> torch.Tensor:
-        tensor = torch.from_numpy(array)
+    def _upload(self, tensor: torch.Tensor) -> torch.Tensor:
         if self._device.type == "cuda":
             # From pinned memory the copy is queued behind the pass that still runs.
-            return tensor.pin_memory().to(self._device, non_blocking=True)
+            return tensor.contiguous().pin_memory().to(self._device, non_blocking=True)
         return tensor.to(self._device)
 
     def _check(self, wanted: Wanted) -> None:
@@ -171,3 +164,9 @@ class Multimodal:
     def _first_tokens(self, words: Sequence[str]) -> set[int]:
         start = len(self._family.encode(""))
         return {int(self._family.encode(word)[start]) for word in words}
+
+
+def _token_ids(batch: Sequence[Prepared]) -> list[torch.Tensor]:
+    """Per prompt [segments, tokens], on the CPU."""
+    prompts = range(len(batch[0].token_ids))
+    return [torch.from_numpy(np.stack([item.token_ids[p] for item in batch])) for p in prompts]

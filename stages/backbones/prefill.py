@@ -47,11 +47,11 @@ def run_many(
     positions: Sequence[torch.Tensor],
     visual: Mapping[str, Any],
     wanted: Wanted,
+    cut: int,
 ) -> Taps:
-    """Several prompts: ids and positions per prompt, which agree up to the end of the pictures."""
+    """Several prompts: ids and positions per prompt, which agree in their first `cut` tokens."""
     from transformers import DynamicCache
 
-    cut = shared_tokens(token_ids, family.visual_ids)
     prefix = token_ids[0][:, :cut]
     cache = DynamicCache()
     depth = wanted.depth(len(decoder.layers))

@@ -57,8 +57,8 @@ class NativeFamily:
         self,
         model: Any,
         token_ids: torch.Tensor,
-        visual: Mapping[str, Any],
+        shape: tuple[int, ...],
         seconds: Sequence[Sequence[float]],
     ) -> torch.Tensor:
         """0, 1, 2, ... [segments, tokens]."""
-        return torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)
+        return torch.arange(token_ids.shape[1]).expand_as(token_ids)

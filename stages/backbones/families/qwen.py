@@ -135,15 +135,14 @@ class QwenVideo(NativeFamily):
         self,
         model: Any,
         token_ids: torch.Tensor,
-        visual: Mapping[str, Any],
+        shape: tuple[int, ...],
         seconds: Sequence[Sequence[float]],
     ) -> torch.Tensor:
         """Time, height and width of every token, [3, segments, tokens], as the model counts them."""
-        # On the CPU, and once for all segments that are alike: the model's own function takes a
-        # dozen small steps per segment and waits for the device in each.
-        ids = token_ids.cpu()
-        kinds = self.token_inputs(ids)["mm_token_type_ids"]
-        grid = visual["video_grid_thw"][:1].cpu()
+        # Once for all segments that are alike: the model's own function takes a dozen small steps
+        # for each.
+        kinds = self.token_inputs(token_ids)["mm_token_type_ids"]
+        grid = torch.tensor([self._grid(shape)])
         known: dict[tuple[bytes, ...], torch.Tensor] = {}
         rows = []
         for segment, told in enumerate(self.times(seconds)):
@@ -151,10 +150,10 @@ class QwenVideo(NativeFamily):
             alike = (kind.numpy().tobytes(), *(value.numpy().tobytes() for value in told.values()))
             if alike not in known:
                 known[alike], _ = model.model.get_rope_index(
-                    ids[segment : segment + 1], kind, video_grid_thw=grid, **told
+                    token_ids[segment : segment + 1], kind, video_grid_thw=grid, **told
                 )
             rows.append(known[alike])
-        return torch.cat(rows, dim=1).to(token_ids.device)
+        return torch.cat(rows, dim=1)
 
     def _grid(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """Patches in time, height and width, of pictures [keyframes, height, width, 3]."""

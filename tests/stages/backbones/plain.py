@@ -21,7 +21,7 @@ def library_inputs(
 ) -> dict[str, Any]:
     """Keyword arguments for a plain pass: no positions, so that the library counts its own."""
     ids = torch.from_numpy(np.stack([item.token_ids[prompt] for item in items]))
-    visual, _ = backbone._visual(items)
+    visual = backbone._visual(items)
     return {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),

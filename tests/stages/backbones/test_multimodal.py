@@ -61,14 +61,12 @@ def test_states_depend_on_pictures_and_on_their_order(
         assert not torch.equal(states[0, layer], states[2, layer])
 
 
-def test_yes_and_no_are_shares_of_the_first_token(
-    backbone: Multimodal, clips: list[Clip]
-) -> None:
+def test_yes_and_no_are_shares_of_the_first_token(backbone: Multimodal, clips: list[Clip]) -> None:
     model: Any = backbone._model
     item = backbone.prepare(clips[0], SECONDS, [PROMPT])
     found = backbone.forward([item], Wanted((3,), yes_no=True))
     with torch.inference_mode():
-        visual, _ = backbone._visual([item])
+        visual = backbone._visual([item])
         logits = model(input_ids=torch.from_numpy(item.token_ids[0])[None], **visual).logits[0, -1]
     chances = torch.softmax(logits.double(), 0)
     # One byte is one token here, and a space begins both: it tells nothing.
@@ -78,9 +76,7 @@ def test_yes_and_no_are_shares_of_the_first_token(
         assert float(found.yes_no[0, 0, column]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_special_tokens_in_a_question_are_refused(
-    backbone: Multimodal, clips: list[Clip]
-) -> None:
+def test_special_tokens_in_a_question_are_refused(backbone: Multimodal, clips: list[Clip]) -> None:
     with pytest.raises(ConfigError, match="the question holds <IMG_CONTEXT>"):
         backbone.prepare(clips[0], SECONDS, [Prompt("", "What is <IMG_CONTEXT>?")])
     with pytest.raises(ConfigError, match="the system message holds <img>"):

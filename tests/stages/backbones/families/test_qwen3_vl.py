@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,8 @@ from tests.stages.backbones.families.videos import (
     Segment,
     answered,
     batch_inputs,
+    beyond_limits,
+    changed,
     differences,
     final_norm,
     given,
@@ -142,7 +142,8 @@ def test_positions_are_the_models_own(backbone: Multimodal, spacing: float) -> N
     for batch in ([clip.prepared(backbone)] for clip in clips):
         inputs = batch_inputs(backbone, batch)
         seconds = [item.seconds for item in batch]
-        found = backbone._family.positions(backbone._model, inputs["input_ids"], inputs, seconds)
+        shape = batch[0].pictures.shape
+        found = backbone._family.positions(backbone._model, inputs["input_ids"], shape, seconds)
         forward, generate = positions_seen(backbone, inputs)
         assert found.shape == (3, 1, inputs["input_ids"].shape[1])
         assert torch.equal(found, forward)
@@ -156,7 +157,8 @@ def test_positions_of_a_batch_may_differ(backbone: Multimodal) -> None:
     items = [Segment(frames, tuple(map(float, each))).prepared(backbone) for each in times]
     inputs = batch_inputs(backbone, items)
     seconds = [item.seconds for item in items]
-    found = backbone._family.positions(backbone._model, inputs["input_ids"], inputs, seconds)
+    shape = items[0].pictures.shape
+    found = backbone._family.positions(backbone._model, inputs["input_ids"], shape, seconds)
     forward, _ = positions_seen(backbone, inputs)
     assert torch.equal(found, forward)
     assert not torch.equal(found[:, 0], found[:, 1])
@@ -227,24 +229,17 @@ def test_answers_are_the_likeliest_tokens(backbone: Multimodal) -> None:
 
 
 def test_limits_of_size_hold_for_all_keyframes_together(folder: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(folder, other)
-    path = other / "video_preprocessor_config.json"
     limits = {"shortest_edge": 80 * 32 * 32, "longest_edge": 160 * 32 * 32}
-    path.write_text(json.dumps({**json.loads(path.read_text()), "size": limits}))
-    resize = family_of(other).resize
-    for keyframes in (2, 4, 8):
-        for size in ((720, 1280), (37, 201)):
-            shown = resize(list(segment(size, keyframes).keyframes))
-            assert shown.shape[0] == keyframes
-            assert 80 <= shown.size // (3 * 32 * 32) <= 160
+    narrow = changed(folder, tmp_path / "narrow", "video_preprocessor_config.json", size=limits)
+    backbone = Multimodal(family_of(narrow), "float32", "sdpa", "cpu")
+    asked = beyond_limits()
+    for each, answer in zip(asked, oracle.ask(narrow, [request(s) for s in asked]), strict=True):
+        assert set(differences(backbone, each, answer).values()) == {0.0}
 
 
 def test_a_size_in_other_words_is_refused(folder: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(folder, other)
-    path = other / "video_preprocessor_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "size": {"height": 224}}))
+    size = {"height": 224, "width": 224}
+    other = changed(folder, tmp_path / "other", "video_preprocessor_config.json", size=size)
     with pytest.raises(ConfigError, match="shortest_edge and longest_edge"):
         family_of(other)
 
