@@ -62,9 +62,10 @@ def features_of(world: World) -> dict[str, Any]:
     """What the hidden states are: a scorer refuses features that differ in any of this.
 
     Which layers and heads were kept beside those that the scorer reads, which other prompts shared
-    the pass, and whether it ended early changes them by rounding at most (1e-5 in float32): a scorer
-    that was fitted in either mode of forward.test_layers can be used in the other. So this holds the
-    probed prompt, and of section [forward] what enters the key of the second pass.
+    the pass, and whether it ended early changes them by rounding at most (1e-5 in float32; in
+    bfloat16 on a GPU what a batch of another size does too): a scorer that was fitted in either mode
+    of forward.test_layers can be used in the other. So this holds the probed prompt, and of section
+    [forward] what enters the key of the second pass.
     """
     forward = world.config.recipe("forward", NODES["forward_selected"].without)
     return {
