@@ -17,7 +17,7 @@ from cache.atomic import replace_json
 from cache.catalog import load_catalog
 from cache.commit import FileEntry, content_digest
 from cache.digest import read_json
-from cache.errors import ConfigError
+from cache.errors import ConfigError, StoreError
 from cache.keys import canonical
 from cache.store import Store
 from manifests.datasets.contract import Listing, reader_of
@@ -27,15 +27,20 @@ from manifests.datasets.sources import DigestMemory, digest_files
 from manifests.schema import ANNOTATIONS, VIDEOS
 from manifests.table import read_table
 from pipeline.config import Config
+from pipeline.estimates import PASSES, Basis
 from pipeline.graph import GRAPH, NODES
 from pipeline.pause import no_collection
-from pipeline.plan import plan_stage
+from pipeline.plan import StagePlan, plan_stage
 from pipeline.record import read_failures
 from pipeline.task import scorer_digest
 from pipeline.world import DATASET, OutsideScorer, Video, World
+from stages.backbones.shape import shape_of
 
 SMALL = 4 << 30
 """Bytes of source files that `plan` and `status` digest on their own: a few seconds of reading."""
+
+SIZES = 20
+"""Videos whose frame size is looked at for an estimate."""
 
 Report = Callable[[float, float], None]
 
@@ -163,6 +168,53 @@ def find_backbone(config: Config, store: Store, *, download: bool) -> tuple[str,
             "other weights or files than were meant; correct one of the two"
         )
     return found, "", True
+
+
+def gather_basis(world: World, plans: Mapping[str, StagePlan], store: Store) -> Basis | str:
+    """What the estimate of the forward passes needs beside the plan, or why there is none.
+
+    Only small files are read: of the checkpoint, of the choice, and the frame size of some videos.
+    """
+    from stages.backbones.identity import resolve, resolved_dtype
+
+    settings = world.config.sections["backbone"]
+    if not settings.model or not world.backbone_here:
+        return "the backbone is not on this machine"
+    try:
+        folder = resolve(model_path(world.config), settings.revision, download=False)
+        shape, dtype = shape_of(folder), resolved_dtype(folder, settings.dtype)
+    except ConfigError as error:
+        return str(error)
+    sized = shape.vision.image is not None  # all frames are shown in one size
+    return Basis(
+        shape, dtype, {} if sized else _frame_sizes(plans, store), _choice(world, plans, store)
+    )
+
+
+def _frame_sizes(plans: Mapping[str, StagePlan], store: Store) -> dict[tuple[int, int], int]:
+    """How many videos have frames of which height and width, among some that are to be passed."""
+    keys, digests = plans["decode"].keys, plans["decode"].digests
+    items = [item for stage in PASSES for item in (*plans[stage].todo, *plans[stage].waiting)]
+    ready = [item for item in items if item in digests]
+    found: dict[tuple[int, int], int] = {}
+    for item in ready[:: -(-len(ready) // SIZES) or 1]:
+        with contextlib.suppress(StoreError):  # damage is told by what reads the video next
+            video = read_json(store.artifact("decode", keys[item]).file("video.json"))
+            size = (int(video["height"]), int(video["width"]))
+            found[size] = found.get(size, 0) + 1
+    return found
+
+
+def _choice(world: World, plans: Mapping[str, StagePlan], store: Store) -> Any:
+    """The chosen layer or heads, from stage select or an outside scorer; None where there is none."""
+    if world.scorer is not None:
+        return read_json(world.scorer.path / "scorer.json")
+    plan = plans["select"]
+    if DATASET not in plan.digests:
+        return None
+    with contextlib.suppress(StoreError):
+        return read_json(store.artifact("select", plan.keys[DATASET]).file("choice.json"))
+    return None
 
 
 def _remembered(path: Path) -> dict[str, str]:

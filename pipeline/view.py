@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cache.store import Store
-from pipeline.plan import StagePlan, plan_all
+from pipeline.estimates import HEAD, PASSES, estimate_rows, forward_estimate
+from pipeline.gather import gather_basis
+from pipeline.plan import StagePlan, Upstream, plan_all
 from pipeline.progress import clock, size
 from pipeline.record import Previous, read_previous
 from pipeline.run import Summary
@@ -64,7 +66,18 @@ def plan_value(world: World, store: Store) -> dict[str, Any]:
         "backbone": world.backbone,
         "free_bytes": store.free_bytes(),
         "stages": stages,
+        "passes": _passes(world, plans, store),
     }
+
+
+def _passes(world: World, plans: Upstream, store: Store) -> dict[str, Any] | None:
+    """Operations and bytes of the forward stages; None where they have no work."""
+    if not any(plans[stage].work for stage in PASSES):
+        return None
+    basis = gather_basis(world, plans, store)
+    if isinstance(basis, str):
+        return {"unknown": basis}
+    return forward_estimate(world, plans, basis)
 
 
 def estimate(plan: StagePlan, world: World, previous: Previous | None) -> dict[str, Any]:
@@ -110,11 +123,19 @@ def plan_text(value: Mapping[str, Any]) -> str:
         )
     lines = [table(["stage", "items", "work", "time", "bytes", "why"], rows)]
     lines += _off({stage["stage"]: stage["off"] for stage in value["stages"]})
+    if value["passes"]:
+        lines += _passes_text(value["passes"])
     if value["to_digest"]["files"]:
         count, volume = value["to_digest"]["files"], size(value["to_digest"]["bytes"])
         lines.append(f"{count} source files ({volume}) are to be digested before more can be said.")
     lines.append("nothing to do" if not value["work"] else f"{value['work']} items of work")
     return "\n".join(lines)
+
+
+def _passes_text(value: Mapping[str, Any]) -> list[str]:
+    if "unknown" in value:
+        return [f"no estimate of the forward pass: {value['unknown']}"]
+    return ["", table(HEAD, estimate_rows(value)), f"supposed: {'; '.join(value['supposed'])}", ""]
 
 
 def status_value(world: World) -> dict[str, Any]:
