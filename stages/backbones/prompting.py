@@ -50,7 +50,12 @@ def encode(tokenizer: Any, text: str) -> NDArray[np.int64]:
 
 def refuse_tokens(prompt: Prompt, tokens: Sequence[str]) -> None:
     """Raise ConfigError where a prompt's words hold one of the family's own special tokens."""
-    for what, text in (("system message", prompt.system), ("question", prompt.question)):
+    words = {
+        "system message": prompt.system,
+        "question": prompt.question,
+        "frame format": prompt.frame_format,
+    }
+    for what, text in words.items():
         for token in tokens:
             if token and token in text:
                 raise ConfigError(
