@@ -9,10 +9,10 @@ at the last few alone. Not counted: norms, activations, rotary embeddings, the h
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from stages.backbones.shape import ModelShape, VisionShape
+from stages.backbones.sizing import fit
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of one stored number."""
@@ -83,29 +83,13 @@ def picture_size(shape: ModelShape, keyframes: int, height: int, width: int) -> 
         return vision.image
     unit = vision.patch[0] * vision.merge
     if not vision.pixels_of_all:
-        return _fit(height, width, unit, vision.pixels, 1, 1)
+        return fit(height, width, unit, vision.pixels, 1, 1)
     if min(height, width) < unit:
         scale = max(unit / height, unit / width)
         height, width = int(height * scale), int(width * scale)
     frames = max(keyframes, vision.temporal)
     whole = round(frames / vision.temporal) * vision.temporal
-    return _fit(height, width, unit, vision.pixels, frames, whole)
-
-
-def _fit(
-    height: int, width: int, unit: int, limits: tuple[int, int], frames: int, whole: int
-) -> tuple[int, int]:
-    """The nearest multiples of `unit`, scaled where the pixels of `whole` frames leave the limits."""
-    least, most = limits
-    rows, columns = round(height / unit) * unit, round(width / unit) * unit
-    if whole * rows * columns > most:
-        scale = math.sqrt(frames * height * width / most)
-        down = (math.floor(side / scale / unit) * unit for side in (height, width))
-        rows, columns = (max(unit, side) for side in down)
-    elif whole * rows * columns < least:
-        scale = math.sqrt(least / (frames * height * width))
-        rows, columns = (math.ceil(side * scale / unit) * unit for side in (height, width))
-    return rows, columns
+    return fit(height, width, unit, vision.pixels, frames, whole)
 
 
 def cost_of(

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from stages.backbones.families.qwen import VIDEO, QwenVideo, fit
+from stages.backbones.families.qwen import VIDEO, QwenVideo
+from stages.backbones.sizing import fit
 
 
 class Qwen2_5VL(QwenVideo):  # noqa: N801  (the name that the model goes by)

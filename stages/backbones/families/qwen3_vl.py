@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from stages.backbones.families.qwen import VIDEO, QwenVideo, fit
+from stages.backbones.families.qwen import VIDEO, QwenVideo
+from stages.backbones.sizing import fit
 
 
 class Qwen3VL(QwenVideo):
