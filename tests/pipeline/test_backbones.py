@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -24,28 +23,27 @@ from stages.backbones.trial import moving_square
 from stages.forward import prompts_of
 from stages.sample import Settings as Sample
 from tests.conftest import Called
+from tests.stages.backbones.checkpoints.registry import SMALL
 
 Hiprobe = Callable[..., Called]
-CHECKPOINTS = "tests.stages.backbones.checkpoints"
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """A small checkpoint of every family that can be loaded."""
+    """A small checkpoint of every family and text model, and the demo's."""
     root = tmp_path_factory.mktemp("families")
-    for name in FAMILIES:
-        if name == "internvl":
-            build_backbone(root / name)
-        else:
-            (root / name).mkdir()
-            importlib.import_module(f"{CHECKPOINTS}.{name}").build(root / name)
-    return {name: root / name for name in FAMILIES}
+    folders = {name: root / str(number) for number, name in enumerate([*SMALL, "demo"])}
+    for name, small in SMALL.items():
+        folders[name].mkdir()
+        small.build(folders[name])
+    build_backbone(folders["demo"])
+    return folders
 
 
 @pytest.fixture
 def own(checkpoints: Mapping[str, Path], tmp_path: Path) -> Path:
     """A copy of the small InternVL that a test may change."""
-    return shutil.copytree(checkpoints["internvl"], tmp_path / "own")
+    return shutil.copytree(checkpoints["demo"], tmp_path / "own")
 
 
 def change_weights(folder: Path, change: Callable[[str, torch.Tensor], torch.Tensor]) -> None:
@@ -54,7 +52,11 @@ def change_weights(folder: Path, change: Callable[[str, torch.Tensor], torch.Ten
     save_file(weights, path, metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_there_is_a_small_checkpoint_of_every_family() -> None:
+    assert {name.split()[0] for name in SMALL} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
 def test_a_checkpoint_of_every_family_is_described_and_tried(
     name: str, checkpoints: Mapping[str, Path], hiprobe: Hiprobe
 ) -> None:
@@ -64,7 +66,7 @@ def test_a_checkpoint_of_every_family_is_described_and_tried(
     assert called.code == 0, called.out
     found = called.value()
     shape, estimate, trial = found["shape"], found["estimate"], found["trial"]
-    assert found["family"] == name
+    assert found["family"] == name.split()[0]
     assert (shape["layers"], shape["width"]) == (trial["layers"], trial["width"])
     assert found["identity"] == identify(str(folder), "", "auto", "sdpa", {})
     # What the arithmetic says of a segment is what went through the model.
@@ -91,7 +93,7 @@ def test_the_description_comes_before_the_weights_are_loaded(own: Path, hiprobe:
 
 
 def test_a_person_is_told_what_was_seen(checkpoints: Mapping[str, Path], hiprobe: Hiprobe) -> None:
-    told = hiprobe("backbone", "check", checkpoints["internvl"], "--device", "cpu").out
+    told = hiprobe("backbone", "check", checkpoints["demo"], "--device", "cpu").out
     assert "8 keyframes of 320x240: 204 tokens, 32 of them visual" in told
     assert "finite, and two segments differ in all 6 layers" in told
     assert "3.6 kB a segment (7 states in float32)" in told
@@ -177,7 +179,7 @@ def run_file(folder: Path, model: Path, **sections: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
+@pytest.mark.parametrize("name", sorted(SMALL))
 def test_prompts_are_shown_as_the_forward_stage_records_them(
     name: str, checkpoints: Mapping[str, Path], tmp_path: Path, hiprobe: Hiprobe
 ) -> None:
