@@ -78,6 +78,7 @@ def test_a_pass_that_keeps_only_the_chosen_layer_gives_the_same_scores(
     np.testing.assert_allclose(scores_of(own_demo), before, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_second_of_two_questions_is_probed_as_if_it_were_the_only_one(
     own_demo: Demo, hiprobe: Hiprobe
 ) -> None:
@@ -85,7 +86,13 @@ def test_the_second_of_two_questions_is_probed_as_if_it_were_the_only_one(
     before, layer = scores_of(own_demo), chosen(own_demo)
     fixed = ("--set", f"select.method=fixed:{layer}", "--until", "localize")
     asked = f'forward.prompts=["Is it dark?", "{question}"]'
-    run(hiprobe, own_demo, *fixed, "--set", asked, "--set", "select.prompt=1")
+    second = (*fixed, "--set", asked, "--set", "select.prompt=1")
+    run(hiprobe, own_demo, *second)
+    np.testing.assert_allclose(scores_of(own_demo), before, atol=1e-4)
+    # A second pass holds this question alone: its states are found by the question's text.
+    built = run(hiprobe, own_demo, *second, "--set", "forward.test_layers=selected")
+    assert set(built) >= {"forward_selected", "score"}
+    assert not set(built) & {"forward", "fit"}
     np.testing.assert_allclose(scores_of(own_demo), before, atol=1e-4)
     # The other question of the same pass: no pass is made again, but everything after it.
     built = run(hiprobe, own_demo, *fixed, "--set", asked)
