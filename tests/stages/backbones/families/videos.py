@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +21,8 @@ PLAIN = Prompt("", "What happens here?")
 SAID = Prompt(
     "Du bist ein aufmerksamer Wächter …", "Qu’est-ce qui se passe ? 异常 e\u0301 🚗\n1 or 2?"
 )
-SIZES = ((240, 320), (320, 240), (720, 1280), (37, 201), (211, 333), (9, 900))
-"""Height and width: the brief's, and one with a side shorter than a patch."""
+SIZES = ((240, 320), (320, 240), (720, 1280), (37, 201), (211, 333), (17, 43), (9, 900))
+"""Height and width; the last ones have a side that is shorter than a visual token."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,23 @@ def segments() -> list[Segment]:
     ]
     uneven = Segment(segment().keyframes, (3.0, 3.1, 3.3, 3.4, 4.4, 4.41, 5.0, 5.96))
     return [*sizes, *spaced, uneven]
+
+
+def beyond_limits() -> list[Segment]:
+    """For a checkpoint with narrow limits: too many pixels, too few, and numbers of keyframes."""
+    return [
+        segment(size, keyframes)
+        for size in ((240, 320), (37, 201), (51, 250))
+        for keyframes in (8, 5, 2)
+    ]
+
+
+def changed(folder: Path, target: Path, file: str, **fields: Any) -> Path:
+    """A copy of a checkpoint with other settings in one of its JSON files."""
+    shutil.copytree(folder, target)
+    path = target / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}), encoding="utf-8")
+    return target
 
 
 def given(backbone: Multimodal, item: Prepared) -> dict[str, torch.Tensor]:
