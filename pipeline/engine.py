@@ -50,7 +50,7 @@ class InProcess:
         """Run the tasks, started in order."""
         at_once = min(self._in_flight, len(tasks)) if gpu else 1
         if at_once > 1:
-            yield from Flight(tasks, progress).outcomes(at_once)
+            yield from Flight(tasks, at_once, progress).outcomes()
             return
         for task in tasks:
             yield execute(task, functools.partial(progress, task.item))

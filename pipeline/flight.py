@@ -25,18 +25,22 @@ class Dropped(BaseException):
 
 
 class Flight:
-    """Tasks that are made in threads, started in the order given."""
+    """Tasks that are made in `at_once` threads, started in the order given."""
 
-    def __init__(self, tasks: Sequence[Task], progress: ItemProgress) -> None:
+    def __init__(self, tasks: Sequence[Task], at_once: int, progress: ItemProgress) -> None:
         self._tasks = iter(tasks)
+        self._at_once = at_once
         self._progress = progress
         self._taking = threading.Lock()
+        self._room = threading.Semaphore(at_once)
+        """Items that may be begun: an outcome makes room when it has been dealt with, so that a
+        run which is to end after some failures does not hurry through more."""
         self._ended = threading.Event()
         self._landed: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         """Outcomes, an exception that is no item's, and None from each thread that is at its end."""
 
-    def outcomes(self, at_once: int) -> Generator[Outcome, None, None]:
-        """Outcomes as they come, from `at_once` threads.
+    def outcomes(self) -> Generator[Outcome, None, None]:
+        """Outcomes as they come.
 
         When the generator is left, by an error, a signal or its consumer, what is in flight is
         dropped and waited for: each item removes its own draft. A thread that does not let go keeps
@@ -44,21 +48,23 @@ class Flight:
         """
         threads: list[threading.Thread] = []
         try:
-            for number in range(at_once):
+            for number in range(self._at_once):
                 thread = threading.Thread(target=self._work, name=f"item-{number}", daemon=True)
                 thread.start()
                 threads.append(thread)
-            working = at_once
+            working = self._at_once
             while working:
                 landed = self._landed.get()
                 if isinstance(landed, Outcome):
                     yield landed
+                    self._room.release()
                 elif landed is None:
                     working -= 1
                 else:
                     raise landed
         finally:
             self._ended.set()
+            self._room.release(self._at_once)
             for thread in threads:
                 thread.join()
 
@@ -77,6 +83,7 @@ class Flight:
             self._landed.put(None)
 
     def _next(self) -> Task | None:
+        self._room.acquire()
         with self._taking:
             return None if self._ended.is_set() else next(self._tasks, None)
 

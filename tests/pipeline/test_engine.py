@@ -182,6 +182,18 @@ def test_two_videos_of_one_content_are_made_once(store: Store, made_by: Any) -> 
     assert [o.status for o in fly(store, "aa")] == ["hit", "hit"]
 
 
+def test_nothing_is_begun_before_an_outcome_was_dealt_with(store: Store, made_by: Any) -> None:
+    begun = []
+    made_by(lambda job: begun.append(job.item))
+    with closing(fly(store, "abcdef")) as outcomes:
+        next(outcomes)
+        time.sleep(0.05)  # the others could begin here
+        assert sorted(begun) == ["a0", "b1"]
+        next(outcomes)
+        next(outcomes)
+    assert set(begun) <= {"a0", "b1", "c2", "d3"}
+
+
 @pytest.mark.parametrize(("at_once", "gpu"), [(1, True), (4, False)])
 def test_one_at_a_time_needs_no_thread(store: Store, made_by: Any, at_once: int, gpu: bool) -> None:
     threads = []
