@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ from stages.backbones import cost
 from stages.backbones.capture import NARROW, Decoder, Taps
 from stages.backbones.contract import Prompt, Wanted
 from stages.backbones.cost import Tokens, cost_of, picture_size, stored_bytes, tokens_of
+from stages.backbones.load import family_of
 from stages.backbones.multimodal import Multimodal
 from stages.backbones.shape import ModelShape, shape_of
+from tests.stages.backbones.checkpoints.registry import SMALL
 from tests.stages.backbones.test_shape import shaped
 
 TEXT = {
@@ -216,19 +220,36 @@ def test_the_last_positions_are_those_that_the_hooks_let_through() -> None:
     assert cost.LAST_POSITIONS == NARROW
 
 
-def test_operations_of_several_prompts_are_exact(checkpoint: Path, backbone: Multimodal) -> None:
-    shape = shape_of(checkpoint)
-    frames = [np.zeros((60, 80, 3), dtype=np.uint8)] * 8
-    prompts = [Prompt("", f"Question {number}: what is wrong?") for number in range(4)]
-    item = backbone.prepare(frames, [0.1 * n for n in range(8)], prompts)
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_operations_of_the_forward_stage_are_exact(name: str, tmp_path: Path) -> None:
+    SMALL[name].build(tmp_path)
+    shape = shape_of(tmp_path)
+    backbone = Multimodal(family_of(tmp_path), "float32", "sdpa", "cpu")
+    frames = [np.zeros((120, 160, 3), dtype=np.uint8)] * 4
+    asked = [Prompt("", f"Question {letter}: what is wrong?") for letter in "abcdefghij"]
+    every = backbone.prepare(frames, [0.1 * n for n in range(4)], asked)
+    # Four that are of one length, whatever the tokenizer makes of a letter.
+    lengths = [len(ids) for ids in every.token_ids]
+    common = [n for n in range(10) if lengths[n] == max(lengths, key=lengths.count)][:4]
+    item = dataclasses.replace(
+        every,
+        token_ids=tuple(every.token_ids[n] for n in common),
+        texts=tuple(every.texts[n] for n in common),
+    )
+    one = dataclasses.replace(item, token_ids=item.token_ids[:1], texts=item.texts[:1])
     ids = np.stack(item.token_ids)
-    visual = tokens_of(shape, 8, 60, 80, 0).visual
-    tokens = tokens_of(shape, 8, 60, 80, ids.shape[1] - visual)
-    # The prompts differ in one byte, and all that follows it is a prompt's own.
+    visual = tokens_of(shape, 4, 120, 160, 0).visual
+    tokens = tokens_of(shape, 4, 120, 160, ids.shape[1] - visual)
+    # All that follows where they begin to differ is a prompt's own.
     own = ids.shape[1] - int((ids != ids[0]).any(axis=0).argmax())
-    for depth in (1, 4, 6):
-        found = counted(lambda depth=depth: backbone.forward([item], Wanted((depth,))))  # type: ignore[misc]
-        assert found == cost_of(shape, tokens, depth, prompts=4, suffix_tokens=own).total
+    for depth in (1, backbone.layers - 1, backbone.layers):
+        wanted = Wanted((depth,))
+        alone = counted(functools.partial(backbone.forward, [one], wanted))
+        assert alone == cost_of(shape, tokens, depth).total
+        batch = counted(functools.partial(backbone.forward, [one, one], wanted))
+        assert batch == 2 * alone
+        packed = counted(functools.partial(backbone.forward, [item], wanted))
+        assert packed == cost_of(shape, tokens, depth, prompts=4, suffix_tokens=own).total
 
 
 def test_a_pass_that_keeps_only_the_embedding_costs_nothing(checkpoint: Path) -> None:
