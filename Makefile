@@ -38,6 +38,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 $(ORACLE): | $(VENV)/installed
 	rm -rf .oracle
 	$(BIN)/python -m pip install --quiet --no-deps --target .oracle torchvision==0.29.2
+	rm -rf .oracle/torchvision/*.so .oracle/torchvision.libs
 
 clean:
 	rm -rf $(VENV) .oracle runs
