@@ -44,7 +44,7 @@ class InternLM2Tokenizer:
             if place % 2:
                 ids.append(self._ids[part])
             elif part:
-                ids += [self._piece_id(piece) for piece in self._pieces.encode(part, out_type=str)]
+                ids += self._pieces.encode(part)
         return {"input_ids": ids}
 
     def convert_tokens_to_ids(self, token: str) -> int | None:
@@ -65,11 +65,6 @@ class InternLM2Tokenizer:
     def _words(self, ids: Sequence[int]) -> str:
         known = [n for n in ids if 0 <= n < self._pieces.vocab_size()]
         return str(self._pieces.decode(known))
-
-    def _piece_id(self, piece: str) -> int:
-        # A piece that reads like an added token is that token.
-        found = self._ids.get(piece)
-        return int(self._pieces.piece_to_id(piece)) if found is None else found
 
 
 def _sentencepiece(folder: Path) -> Any:

@@ -60,17 +60,11 @@ def load_original(folder: Path, config: Any, dtype: str, attention: str) -> Any:
     """
     from transformers import InternVLForConditionalGeneration
 
-    weights = native_weights(folder, config)
-    if "lm_head.weight" not in weights and not config.tie_word_embeddings:
-        raise ConfigError(
-            f"backbone {folder.name}: the weights hold no output embedding (language_model.output "
-            "or language_model.lm_head), and config.json does not tie it to the input's"
-        )
     with quiet_progress():
         model, report = InternVLForConditionalGeneration.from_pretrained(
             None,
             config=copy.deepcopy(config),
-            state_dict=weights,
+            state_dict=native_weights(folder, config),
             dtype=getattr(torch, dtype),
             attn_implementation=attention,
             # Not to be ignored: so that they stand in the report, which is checked.

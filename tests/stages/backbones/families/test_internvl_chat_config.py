@@ -70,8 +70,8 @@ def test_what_is_left_out_has_the_originals_default(configs: dict[Text, dict[str
     assert (text.attention_bias, text.max_position_embeddings) == (True, 2048)
     assert text.rms_norm_eps == 1e-6
     assert text.rope_parameters == {"rope_type": "default", "rope_theta": 10000.0}
-    left_out = ("qk_normalization", "norm_type", "qkv_bias")
-    original = changed(configs["internlm2"], "vision_config", **dict.fromkeys(left_out))
+    unsaid = ("qk_normalization", "norm_type", "qkv_bias")
+    original = changed(configs["internlm2"], "vision_config", **dict.fromkeys(unsaid))
     vision = native_config(FOLDER, original, 1).vision_config
     assert (vision.use_qk_norm, vision.norm_type, vision.attention_bias) == (
         True,
@@ -129,6 +129,16 @@ def test_what_the_native_class_does_not_follow_is_refused(
     original = changed(configs["internlm2"], part, **values)
     with pytest.raises(ConfigError, match=message):
         native_config(FOLDER, original, 1)
+
+
+def test_the_vision_models_sizes_are_taken_over(configs: dict[Text, dict[str, Any]]) -> None:
+    original = changed(
+        configs["internlm2"], "vision_config", layer_norm_eps=1e-5, hidden_act="relu"
+    )
+    vision = native_config(FOLDER, original, 1).vision_config
+    assert (vision.layer_norm_eps, vision.hidden_act) == (1e-5, "relu")
+    assert (vision.hidden_size, vision.num_hidden_layers, vision.intermediate_size) == (32, 3, 48)
+    assert (vision.num_attention_heads, tuple(vision.patch_size)) == (2, (14, 14))
 
 
 def test_an_unset_image_size_is_the_vision_models(configs: dict[Text, dict[str, Any]]) -> None:

@@ -122,13 +122,13 @@ def test_one_file_without_an_index_is_read(folder: Path, tmp_path: Path) -> None
 
 def test_a_file_that_the_index_does_not_list_is_not_read(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "c")
-    save_file({"mlp1.0.weight": torch.zeros(128)}, copy / "adapter.safetensors")
+    save_file({"mlp1.0.weight": torch.zeros(128)}, copy / "other.safetensors")
     assert float(load(copy).model.multi_modal_projector.layer_norm.weight.abs().sum()) > 0
 
 
 def test_a_tied_output_is_the_input_embedding(folder: Path, tmp_path: Path) -> None:
     copy = with_weights(folder, tmp_path / "c", {"language_model.output.weight": None})
-    with pytest.raises(ConfigError, match="no output embedding"):
+    with pytest.raises(ConfigError, match=r"missing keys.*lm_head\.weight"):
         load(copy)
     config = json.loads((copy / "config.json").read_text())
     config["llm_config"]["tie_word_embeddings"] = True
