@@ -2,7 +2,7 @@
 
 Most of them need torchvision, of which no build matches the CPU torch: its compiled part does not
 load. Its Python part works once the two operators that it looks for at import are declared, and
-that is all that processors use. `make oracle` puts it into a folder beside the sources. It is
+that is all that processors use. `make oracle` puts it alone into a folder beside the sources. It is
 imported in another process, because transformers decides once per process what is available: tests
 of the project must see what the project sees, which is no torchvision.
 """

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from cache.errors import ConfigError
 from stages.backbones.contract import Prompt, Wanted
@@ -169,6 +170,34 @@ def test_times_do_not_count(backbone: Multimodal) -> None:
     items = [segment(spacing=spacing).prepared(backbone) for spacing in (0.1, 20.0)]
     states = backbone.forward(items, Wanted((1, 5))).states
     assert torch.equal(states[0], states[1])
+
+
+def first_release(name: str) -> str:
+    """The vision tower had one more level in its names."""
+    return name.replace("vision_tower.", "vision_tower.vision_model.")
+
+
+def later_release(name: str) -> str:
+    """Everything but the head stood below "model"."""
+    if name.startswith("language_model.lm_head"):
+        return name.removeprefix("language_model.")
+    return "model." + first_release(name).replace("language_model.model.", "language_model.")
+
+
+@pytest.mark.parametrize("rename", [first_release, later_release])
+def test_weights_are_read_under_the_names_of_every_release(
+    folder: Path, tmp_path: Path, backbone: Multimodal, rename: Callable[[str], str]
+) -> None:
+    other = shutil.copytree(folder, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    renamed = {rename(name): tensor for name, tensor in weights.items()}
+    assert len(renamed.keys() - weights.keys()) > len(weights) / 3
+    save_file(renamed, other / "model.safetensors", {"format": "pt"})
+    model: Any = backbone._model
+    found = dict(LlavaOneVision(other).load_model("float32", "sdpa").named_parameters())
+    for name, parameter in model.named_parameters():
+        assert torch.equal(found.pop(name), parameter), name
+    assert not found
 
 
 def changed(folder: Path, target: Path, file: str, **fields: Any) -> Path:
