@@ -14,6 +14,7 @@ from cache.catalog import StageCatalog
 from cache.errors import ConfigError
 from pipeline.plan import StagePlan
 from pipeline.progress import size
+from pipeline.values import question_of
 from pipeline.world import World
 from stages.backbones.cost import cost_of, stored_bytes, tokens_of
 from stages.backbones.shape import ModelShape
@@ -119,7 +120,7 @@ def _layers(world: World, shape: ModelShape) -> tuple[int, ...]:
 def _selected(world: World, basis: Basis) -> list[Kept]:
     """What the second pass keeps: one case, or three while nothing is chosen (supposed one first)."""
     sections = world.config.sections
-    prompt = (sections["forward"].prompts[sections["select"].prompt],)
+    prompt = (question_of(world),)
     if basis.choice and basis.choice.get("heads"):
         heads = basis.choice["heads"]
         depth = max(layer for layer, _ in heads) + 1
