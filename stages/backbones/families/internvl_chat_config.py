@@ -107,8 +107,6 @@ def _check(folder: Path, original: Fields, vision: Fields, text: Fields) -> None
         (original, "ps_version", "v1", ("v2",)),
         (original, "select_layer", -1, (-1,)),
         (original, "force_image_size", None, (None, size)),
-        (original, "use_backbone_lora", 0, (0,)),
-        (original, "use_llm_lora", 0, (0,)),
         (text, "rope_pos_id_version", "default", ("default",)),
     ]
     if vision["qk_normalization"]:

@@ -109,6 +109,11 @@ def _native(
     folder: Path, config: Any, name: str, tensor: torch.Tensor
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """One stored tensor as the native class has it: one, or three where it is joined."""
+    if ".lora_" in name:
+        raise ConfigError(
+            f"backbone {folder.name}: the weights hold {name}, a LoRA matrix that is not merged: "
+            "merge it into the model first"
+        )
     if match := _VISION_QKV.fullmatch(name):
         parts = _thirds(folder, config.vision_config, name, tensor)
         place, leaf = match.expand(_TOWER) + "attention.", match[2]
