@@ -1,8 +1,8 @@
 """InternVL in its original layout: InternVL2.5 as first published, and Holmes-VAU.
 
-The checkpoints bring code of their own, which is never run: under transformers 5 it loads without a
-warning and computes with broken rotary tables. Configuration, tokenizer and weights are read into
-the native class instead, which computes the same as that code did where it still worked.
+The checkpoints bring code of their own, which is never run: under transformers 5 it does not load,
+or loads without a warning and computes with broken rotary tables. Configuration, tokenizer and
+weights are read into the native class instead, whose arithmetic is the published one.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ TEMPLATES = {
     "internlm2-chat": Template("<|im_end|>", _SYSTEM_2),
     "Hermes-2": Template("<|im_end|>", _SYSTEM_2),
 }
-"""By the template of config.json: InternVL2.5 and 3, InternVL2 (and Holmes-VAU), InternVL2-1B."""
+"""By the template that config.json names: of InternVL2.5 and 3, and two of InternVL2."""
 
 
 class InternVLChat(InternVL):
