@@ -134,5 +134,5 @@ def fused_table(mean: list[float], std: list[float], scale: float) -> NDArray[np
 def normalise(pictures: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     """uint8 [..., height, width, 3] to float32 [..., 3, height, width] by `table` [3, 256]."""
     planes = pictures.movedim(-1, -3)
-    channels = [table[channel][planes[..., channel, :, :].long()] for channel in range(3)]
+    channels = [table[channel][planes[..., channel, :, :].int()] for channel in range(3)]
     return torch.stack(channels, dim=-3)

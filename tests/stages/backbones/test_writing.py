@@ -72,9 +72,13 @@ def test_an_error_of_the_writing_reaches_the_computing() -> None:
         next(blocks)
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"), BlockWriter(write) as writer:
-        for number in range(100):
-            writer.put(block(number))
+    def feed() -> None:
+        with BlockWriter(write) as writer:
+            for number in range(100):
+                writer.put(block(number))
+
+    with pytest.raises(OSError, match="No space"):
+        feed()
 
 
 def test_an_error_at_the_very_end_is_told_too() -> None:
@@ -82,8 +86,12 @@ def test_an_error_at_the_very_end_is_told_too() -> None:
         list(blocks)
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"), BlockWriter(write) as writer:
-        writer.put(block(0))
+    def feed() -> None:
+        with BlockWriter(write) as writer:
+            writer.put(block(0))
+
+    with pytest.raises(OSError, match="No space"):
+        feed()
 
 
 def test_an_error_of_the_computing_stops_the_writing() -> None:
@@ -96,9 +104,13 @@ def test_an_error_of_the_computing_stops_the_writing() -> None:
             seen.append(error)
             raise
 
-    with pytest.raises(ValueError, match="mine"), BlockWriter(write) as writer:
-        writer.put(block(0))
-        raise ValueError("mine")
+    def feed() -> None:
+        with BlockWriter(write) as writer:
+            writer.put(block(0))
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        feed()
     assert len(seen) == 1
     assert str(seen[0].__cause__) == "mine"
 
