@@ -55,6 +55,14 @@ class Claims:
         path = self._folder / name
         return path.exists() and not self._is_stale(path)
 
+    def sweep(self) -> None:
+        """Remove claims whose process is gone: one that was killed after it had published."""
+        for path in sorted(self._folder.glob("[!.]*")):
+            # One that cannot be removed (a store that is only read) stands in nobody's way.
+            with contextlib.suppress(OSError):
+                if not self.is_held(path.name):
+                    path.unlink(missing_ok=True)
+
     def _take(self, path: Path) -> str:
         """Make the claim file and start the heart; returns the claim's token, empty if not got."""
         if path.exists() and self._is_stale(path):

@@ -271,11 +271,12 @@ class Store:
         return target
 
     def sweep(self, age_s: float = 24 * 3600) -> int:
-        """Remove drafts whose process is gone from this host; returns how many.
+        """Remove drafts and claims whose process is gone from this host; returns how many drafts.
 
         Whether a process of another host lives cannot be asked: its draft is removed when nothing
         in it was touched for `age_s` seconds.
         """
+        self.claims.sweep()
         removed = 0
         for path in sorted((self.root / "staging").iterdir()):
             if _is_abandoned(path, age_s):

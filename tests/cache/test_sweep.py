@@ -51,6 +51,23 @@ def test_drafts_of_dead_processes_of_this_host_are_swept_at_once(store: Store, d
     assert (staged(store), kept.is_dir()) == ([], True)
 
 
+def test_the_claim_of_a_process_that_died_after_publishing_is_swept(store: Store) -> None:
+    """Nobody will ever want to take it over: what it stood for is made."""
+    claim = (
+        "import sys; from pathlib import Path; from cache.claims import Claims\n"
+        "with Claims(Path(sys.argv[1])).hold('decode~abc'): print('held', flush=True); input()"
+    )
+    other = start(claim, store.root / "claims")
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    store.sweep()
+    assert store.claims.is_held("decode~abc")
+    other.kill()
+    other.communicate()
+    store.sweep()
+    assert list((store.root / "claims").iterdir()) == []
+
+
 def test_the_draft_of_a_living_process_is_never_swept(store: Store) -> None:
     other = start("import sys; sys.stdin.read()")
     own = draft_of(store, here(store), os.getpid(), hours=100)
