@@ -60,7 +60,11 @@ class InProcess:
 
 
 class Cluster:
-    """The workers of a local Dask cluster (`workers` > 0) or of a running one (`scheduler`)."""
+    """The workers of a local Dask cluster (`workers` > 0) or of a running one (`scheduler`).
+
+    Where workers declare a resource GPU, each item that runs the model takes 1 of it: a worker
+    started with `--nthreads 2 --resources GPU=2` has two in flight at its one GPU.
+    """
 
     def __init__(self, *, workers: int = 0, scheduler: str = "") -> None:
         import dask
