@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_the_remaining_time_is_weighted_by_the_size_of_the_videos(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stream = Terminal()
     line = Progress(stream)
     line.start("decode", {"long": 90.0, "short": 10.0})
@@ -46,7 +47,7 @@ def test_the_remaining_time_is_weighted_by_the_size_of_the_videos(
 
 def test_no_remaining_time_is_made_up_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stream = Terminal()
     line = Progress(stream)
     line.start("decode", {f"v{n}": 1.0 for n in range(1000)})
@@ -59,7 +60,7 @@ def test_what_several_items_have_done_counts_by_their_sizes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stream = Terminal()
     line = Progress(stream)
     line.start("forward", {"a": 60.0, "b": 20.0, "c": 20.0})
