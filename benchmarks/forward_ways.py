@@ -11,8 +11,9 @@ d  as published code does it: c, but the video is opened anew for every segment
 from __future__ import annotations
 
 import dataclasses
+import gc
+import importlib
 import json
-import resource
 import shutil
 import time
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ class Measured:
     seconds: float
     segments: int
     peak_bytes: int
-    """On a GPU: allocated beyond the loaded model. On a CPU: growth of the process beyond it."""
+    """Beyond the loaded model: allocated on the GPU, or resident on a CPU."""
     batch: int = 1
 
 
@@ -106,7 +107,9 @@ class Meter:
             torch.cuda.reset_peak_memory_stats()
             self._base = torch.cuda.memory_allocated()
         else:
-            self._base = _peak_of_process()
+            gc.collect()
+            Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+            self._base = _memory("VmRSS")
         self._began = time.perf_counter()
 
     def stop(self, segments: int, batch: int) -> Measured:
@@ -114,7 +117,7 @@ class Meter:
         if self._cuda:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - self._began
-        top = torch.cuda.max_memory_allocated() if self._cuda else _peak_of_process()
+        top = torch.cuda.max_memory_allocated() if self._cuda else _memory("VmHWM")
         return Measured(seconds, segments, top - self._base, batch)
 
 
@@ -156,6 +159,9 @@ def stage(bench: Bench) -> Measured:
     backbone = bench.backbone()
     load.adopt(backbone_reference(world), backbone)
     _warm(backbone)
+    # What is imported on the way is no memory of the passes.
+    importlib.import_module("stages.backbones.passes")
+    importlib.import_module("stages.video.frames")
     meter = Meter(bench.device)
     meter.start()
     summary = run(config, Options(only="forward"), Progress(quiet=True))
@@ -259,5 +265,7 @@ def _warm(backbone: Multimodal) -> None:
     backbone.forward([item], Wanted((backbone.layers,))).states.cpu()
 
 
-def _peak_of_process() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _memory(field: str) -> int:
+    """Bytes of this process: VmRSS now, VmHWM at the peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])

@@ -13,9 +13,10 @@ from stages.backbones.weights import frozen
 
 TEXT = {"max_position_embeddings": 32768, "rms_norm_eps": 1e-6}
 SIZES: dict[str, dict[str, Any]] = {
-    # Half a second of one core per segment: the model outweighs what stands around it.
+    # As many tokens as a real one (225 a keyframe), about a second of two cores per segment: the
+    # model outweighs what stands around it.
     "small": {
-        "vision": (256, 6, 4, 1024, 112),
+        "vision": (256, 4, 4, 1024, 420),
         "text": (512, 12, 8, 4, 1408),
         "vocabulary": 1024,
     },

@@ -28,6 +28,10 @@ Numbers = dict[str, NDArray[Any]]
 [segments, prompts, 2]. What is not wanted is not there."""
 
 
+Finished = tuple[Sequence[int], Numbers]
+"""Numbers of segments, and what is stored of them."""
+
+
 class Pace:
     """How a loaded backbone is best used: whose turn it is, and batches of which size fit."""
 
@@ -117,6 +121,7 @@ class Runner:
         self.batch = batch
         """Segments per pass, as last used."""
         self.halved = False
+        self._launched: tuple[Sequence[int], Captured] | None = None
 
     def size(self, item: Prepared) -> int:
         """Segments per pass for inputs of this shape."""
@@ -124,23 +129,33 @@ class Runner:
             self.batch = self._pace.size(self._backbone, item, self._wanted)
         return self.batch
 
-    def run(self, items: Sequence[Prepared], numbers: Sequence[int]) -> Numbers:
-        """What is wanted of items of one shape, of which `numbers` are the segments' numbers.
+    def run(self, items: Sequence[Prepared], numbers: Sequence[int]) -> list[Finished]:
+        """Launch items of one shape, of which `numbers` are the segments' numbers.
 
-        Raises ItemError for a value that is not finite, one that float16 cannot hold, and where a
-        single segment does not fit into memory.
+        Gives what earlier batches left: a batch is fetched when the next one is launched, so that
+        the device always has work. Raises ItemError for a value that is not finite, one that float16
+        cannot hold, and where a single segment does not fit into memory.
         """
-        parts: list[Numbers] = []
+        finished: list[Finished] = []
         done = 0
         while done < len(items):
             now = slice(done, done + self.batch)
-            captured = self._attempt(items[now])
+            # Both in one turn: were it given away while a batch is waited for, two videos would
+            # take passes by turns, end together, and leave the device idle while both are written.
+            with self._pace.turns.of(self._ticket):
+                captured = self._attempt(items[now])
+                finished += self._fetched()
             if captured is None:
                 self._halve(items[0], numbers[done])
                 continue
-            parts.append(self._stored(captured, numbers[now]))
+            self._launched = (numbers[now], captured)
             done += len(items[now])
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return finished
+
+    def finish(self) -> list[Finished]:
+        """What the last batch left."""
+        with self._pace.turns.of(self._ticket):
+            return self._fetched()
 
     def done(self) -> None:
         """No more batches will come: nobody needs to be patient with this video."""
@@ -151,11 +166,17 @@ class Runner:
         shown = list(items)
         if self._backbone.full_batches:
             shown += [items[-1]] * (self.batch - len(items))
-        with self._pace.turns.of(self._ticket):
-            try:
-                return self._backbone.forward(shown, self._wanted)
-            except torch.OutOfMemoryError:
-                return None
+        try:
+            return self._backbone.forward(shown, self._wanted)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _fetched(self) -> list[Finished]:
+        """Wait for the batch that was launched last."""
+        if self._launched is None:
+            return []
+        (numbers, captured), self._launched = self._launched, None
+        return [(numbers, self._stored(captured, numbers))]
 
     def _halve(self, item: Prepared, segment: int) -> None:
         if self.batch == 1:

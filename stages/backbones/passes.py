@@ -178,18 +178,23 @@ class _Video:
             size = self.runner.size(item)
             if batch := buckets.add(number, item, size):
                 self._run(batch, start, block)
-        for batch in buckets.rest():
+        for batch in [*buckets.rest(), []]:
             self._run(batch, start, block)
         return block
 
     def _run(self, batch: list[Numbered], start: int, block: Numbers) -> None:
+        """Launch a batch and take in what an earlier one left; no batch takes in the last one."""
         began = time.perf_counter()
-        numbers = [number for number, _ in batch]
-        found = self.runner.run([item for _, item in batch], numbers)
-        for name, values in found.items():
-            block[name][[number - start for number in numbers]] = values
+        if batch:
+            items, numbers = [item for _, item in batch], [number for number, _ in batch]
+            finished = self.runner.run(items, numbers)
+        else:
+            finished = self.runner.finish()
         self.seconds["forward"] += time.perf_counter() - began
-        self._progress(len(batch))
+        for done, found in finished:
+            for name, values in found.items():
+                block[name][[number - start for number in done]] = values
+            self._progress(len(done))
 
     def _progress(self, segments: int) -> None:
         self.done += segments

@@ -82,8 +82,9 @@ def test_what_did_not_fit_is_remembered_for_the_next_video(make: Any) -> None:
     runner: Any = Runner(backbone, WANTED, 0, "model")
     assert runner.size(ITEM) == batching.LARGEST
     backbone.room = 16
-    found = runner.run([ITEM] * 40, range(40))
-    assert found["states"].shape == (40, 1, 1, 2)
+    found = [*runner.run([ITEM] * 40, range(40)), *runner.finish()]
+    assert [number for numbers, _ in found for number in numbers] == list(range(40))
+    assert all(each["states"].shape == (len(numbers), 1, 1, 2) for numbers, each in found)
     assert runner.halved
     assert Runner(backbone, WANTED, 0, "model").size(ITEM) == 16
 
@@ -92,3 +93,15 @@ def test_a_backbone_has_one_pace(make: Any) -> None:
     first, second = make(lambda size: size), make(lambda size: size)
     assert pace_of(first) is pace_of(first)
     assert pace_of(first) is not pace_of(second)
+
+
+def test_a_batch_is_fetched_when_the_next_one_is_launched(make: Any) -> None:
+    backbone = make(lambda size: size)
+    runner: Any = Runner(backbone, WANTED, 2, "model")
+    assert runner.run([ITEM] * 2, [0, 1]) == []
+    ((numbers, _),) = runner.run([ITEM], [2])
+    assert numbers == [0, 1]
+    assert backbone.sizes == [2, 1]
+    ((numbers, _),) = runner.finish()
+    assert numbers == [2]
+    assert runner.finish() == []
