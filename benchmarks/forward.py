@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -91,7 +92,10 @@ def in_child(way: str, bench: Bench, size: str) -> dict[str, Any]:
     """Measure one way in a process of its own: its memory is its own, and so are its caches."""
     command = [sys.executable, "-m", "benchmarks.forward", "--child", way, "--size", size]
     command += ["--keep", str(bench.work), "--device", bench.device, "--batch", str(bench.batch)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    # With an arena per thread glibc keeps freed tensors several times over: what is compared is the
+    # memory that the ways need, so all of them get one.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(f"# {way}: {result}", file=sys.stderr)
     return result
