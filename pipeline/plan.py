@@ -20,6 +20,9 @@ from pipeline.pause import no_collection
 from pipeline.values import two_passes, videos_of
 from pipeline.world import DATASET, Failure, World
 
+ONE_PASS = 'forward.test_layers = "all": one pass keeps the same of every video'
+"""Why there is no second pass: the default."""
+
 
 @dataclass(slots=True)
 class StagePlan:
@@ -92,7 +95,7 @@ def switched_off(node: Node, world: World, upstream: Upstream) -> str:
     if node.name in FITTING and world.scorer is not None:
         return "an outside scorer is given"
     if node.over == "second" and not two_passes(world):
-        return 'forward.test_layers = "all": one pass keeps the same of every video'
+        return ONE_PASS
     if node.backbone and not world.backbone:
         return world.backbone_problem or "no backbone is given: set backbone.model"
     return _without_videos(node, world) or _without_inputs(node, world, upstream)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from demo.backbone import build_backbone
-from stages.backbones.contract import Prompt
+from stages.backbones.contract import Prompt, Wanted
 from stages.backbones.load import load
 from stages.backbones.reference import BackboneReference
 
@@ -85,8 +85,9 @@ def test_hidden_states_vary_between_clips_in_every_layer(folder: Path) -> None:
         for k in range(8):
             left = column + speed * k
             scene[k, row : row + 24, left : left + 24] = generator.integers(0, 256, 3)
-        clips.append(backbone.prepare(list(scene), prompt))
-    states = backbone.states(clips).numpy()
+        clips.append(backbone.prepare(list(scene), [k / 10 for k in range(8)], [prompt]))
+    wanted = Wanted(tuple(range(backbone.layers + 1)))
+    states = backbone.forward(clips, wanted).states[:, 0].numpy()
     assert np.isfinite(states).all()
     spread = states.std(axis=0).mean(axis=1)
     size = np.sqrt((states**2).mean(axis=(0, 2)))
