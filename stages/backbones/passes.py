@@ -209,24 +209,24 @@ class _Video:
         with ThreadPoolExecutor(self.job.settings.prepare_threads, "prepare") as pool:
             submitted = self._submitted(numbers, pool)
             with closing(read_ahead(submitted, depth)) as ahead:
-                for number, future in ahead:
-                    item, seconds = future.result()
-                    self.seconds["read"] += seconds
+                for number, decoding, future in ahead:
+                    item, preparing = future.result()
+                    self.seconds["read"] += decoding + preparing
                     if self.first is None:
                         self.first = item
                     yield number, item
 
     def _submitted(
         self, numbers: list[int], pool: ThreadPoolExecutor
-    ) -> Iterator[tuple[int, Future[tuple[Prepared, float]]]]:
-        """Decode, and hand each segment's pictures to the pool."""
+    ) -> Iterator[tuple[int, float, Future[tuple[Prepared, float]]]]:
+        """Decode, and hand each segment's pictures to the pool; with the seconds of decoding."""
         groups = [self.segments[number].frames for number in numbers]
         shown = group_pictures(groups, _pictures(self.job, wanted_frames(groups)))
         for number in numbers:
             began = time.perf_counter()
             pictures = next(shown)
-            self.seconds["read"] += time.perf_counter() - began
-            yield number, pool.submit(self._prepare, number, pictures)
+            decoding = time.perf_counter() - began
+            yield number, decoding, pool.submit(self._prepare, number, pictures)
 
     def _prepare(self, number: int, pictures: list[Picture]) -> tuple[Prepared, float]:
         began = time.perf_counter()
