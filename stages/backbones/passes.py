@@ -54,12 +54,12 @@ def run_passes(
         runner.done()
     if wanted.yes_no:
         write_table(job.out / "yes_no.parquet", schema.YES_NO, _columns(rows))
-    seconds = {**video.seconds, "write": sum(writer.seconds for writer in writers.values())}
+    video.seconds["write"] += sum(writer.seconds for writer in writers.values())
     write_json(job.out / "states.json", video.record())
     write_json(job.out / "passes.json", {"batch": runner.batch})
     return Result(
         rows=len(segments),
-        seconds=seconds,
+        seconds=video.seconds,
         # On a GPU the size of a batch moves the last bits: it is told, and makes nothing stale.
         auxiliary=frozenset({"passes.json"}),
         notes=(f"GPU memory ran out: batches of {runner.batch} used",) if runner.halved else (),
@@ -84,7 +84,9 @@ class _Video:
     runner: Runner
     wanted: Wanted
     prompts: tuple[Prompt, ...]
-    seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "forward": 0.0})
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("read", "forward", "write"), 0.0)
+    )
     first: Prepared | None = None
     """Segment 0, which stands for all in the record."""
     done: int = 0
@@ -136,7 +138,9 @@ class _Video:
                 else:
                     block = self._computed(start, rows, arriving)
                     if parts:
+                        began = time.perf_counter()
                         parts.save(start, block)
+                        self.seconds["write"] += time.perf_counter() - began
                 for name, writer in writers.items():
                     writer.put(block[name])
                 if "yes_no" in block:
