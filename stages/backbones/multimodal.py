@@ -23,6 +23,7 @@ from stages.backbones.contract import (
     Wanted,
 )
 from stages.backbones.prefill import run_many, run_one, shared_tokens
+from stages.backbones.upload import upload
 
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")
@@ -67,14 +68,14 @@ class Multimodal:
         )
 
     def forward(self, batch: Sequence[Prepared], wanted: Wanted) -> Captured:
-        """One pass over segments of one shape; on the device, nothing is waited for."""
+        """One pass over segments of one shape; it is launched, and its end not waited for."""
         self._check(wanted)
         family, model, decoder = self._family, self._model, self._decoder
         visual = self._visual(batch)
         host = _token_ids(batch)
         shape, seconds = batch[0].pictures.shape, [item.seconds for item in batch]
         placed = [family.positions(model, each, shape, seconds) for each in host]
-        ids, positions = ([self._upload(each) for each in many] for many in (host, placed))
+        ids, positions = ([upload(each, self._device) for each in many] for many in (host, placed))
         with self._lock, torch.inference_mode():
             if len(ids) == 1:
                 taps = run_one(model, decoder, family, ids[0], positions[0], visual, wanted)
@@ -91,7 +92,7 @@ class Multimodal:
     ) -> list[Explanation]:
         """Answer the one prompt of each item by greedy decoding."""
         visual = self._visual(batch)
-        (ids,) = (self._upload(each) for each in _token_ids(batch))
+        (ids,) = (upload(each, self._device) for each in _token_ids(batch))
         with self._lock, torch.inference_mode():
             inputs = {**self._family.token_inputs(ids), **visual}
             return generation.answer(self._model, self._family, inputs, ids, seed, max_new_tokens)
@@ -119,19 +120,13 @@ class Multimodal:
         shapes = {item.shape for item in batch}
         if len(shapes) != 1:
             raise ValueError(f"a batch holds inputs of one shape, these have {sorted(shapes)}")
-        shown = self._upload(torch.from_numpy(np.stack([item.pictures for item in batch])))
+        shown = upload(torch.from_numpy(np.stack([item.pictures for item in batch])), self._device)
         found = self._family.visual_inputs(shown, [item.seconds for item in batch])
         return {
             # Only pixels: times and grids must keep their precision.
             name: value.to(self._model.dtype) if name.startswith("pixel_values") else value
             for name, value in found.items()
         }
-
-    def _upload(self, tensor: torch.Tensor) -> torch.Tensor:
-        if self._device.type == "cuda":
-            # From pinned memory the copy is queued behind the pass that still runs.
-            return tensor.contiguous().pin_memory().to(self._device, non_blocking=True)
-        return tensor.to(self._device)
 
     def _check(self, wanted: Wanted) -> None:
         wrong = [layer for layer in wanted.layers if not 0 <= layer <= self.layers]

@@ -14,6 +14,7 @@ import torch
 
 from stages.backbones.capture import Decoder, PrefixOnly, Taps
 from stages.backbones.contract import Family, Wanted
+from stages.backbones.upload import upload
 
 
 def run_one(
@@ -69,9 +70,9 @@ def run_many(
             )
     suffixes = torch.cat([ids[:, cut:] for ids in token_ids], dim=1)
     lengths = [ids.shape[1] - cut for ids in token_ids]
-    ends = torch.tensor(lengths, device=suffixes.device).cumsum(0) - 1
-    dtype = decoder.embedding.weight.dtype
-    mask = suffix_mask(cut if depth else 0, lengths, dtype, suffixes.device)
+    ends = upload(torch.tensor(lengths).cumsum(0) - 1, suffixes.device)
+    mask = suffix_mask(cut if depth else 0, lengths, decoder.embedding.weight.dtype)
+    mask = upload(mask, suffixes.device)
     with Taps(decoder, wanted, ends) as taps:
         taps.run(
             lambda: model.model(
@@ -104,15 +105,11 @@ def shared_tokens(token_ids: Sequence[torch.Tensor], visual_ids: Sequence[int]) 
     return cut
 
 
-def suffix_mask(
-    prefix: int, lengths: Sequence[int], dtype: torch.dtype, device: torch.device
-) -> torch.Tensor:
+def suffix_mask(prefix: int, lengths: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
     """Additive mask [1, 1, suffixes, prefix + suffixes]: the prefix, and one's own suffix so far."""
-    owner = torch.repeat_interleave(
-        torch.arange(len(lengths), device=device), torch.tensor(lengths, device=device)
-    )
-    place = torch.arange(len(owner), device=device)
+    owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    place = torch.arange(len(owner))
     own = (owner[:, None] == owner[None]) & (place[:, None] >= place[None])
     seen = torch.cat([own.new_ones(len(owner), prefix), own], dim=1)
-    mask = torch.zeros(seen.shape, dtype=dtype, device=device)
+    mask = torch.zeros(seen.shape, dtype=dtype)
     return mask.masked_fill(~seen, torch.finfo(dtype).min)[None, None]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from stages.backbones import pictures, prompting
 from stages.backbones.contract import Picture, Prompt
 from stages.backbones.families.native import NativeFamily
+from stages.backbones.upload import upload
 
 _TOKENS = {
     "context_image_token": "<IMG_CONTEXT>",
@@ -72,7 +73,9 @@ class InternVL(NativeFamily):
     ) -> Mapping[str, Any]:
         """pixel_values [segments * keyframes, 3, height, width]."""
         return {
-            "pixel_values": pictures.normalise(shown, self._table.to(shown.device)).flatten(0, 1)
+            "pixel_values": pictures.normalise(shown, upload(self._table, shown.device)).flatten(
+                0, 1
+            )
         }
 
     def _token(self, name: str) -> str:

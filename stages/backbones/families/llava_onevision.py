@@ -20,6 +20,7 @@ from cache.errors import ConfigError
 from stages.backbones import pictures, prompting
 from stages.backbones.contract import Picture, Prompt
 from stages.backbones.families.native import NativeFamily
+from stages.backbones.upload import upload
 
 
 class LlavaOneVision(NativeFamily):
@@ -63,7 +64,7 @@ class LlavaOneVision(NativeFamily):
         self, shown: torch.Tensor, seconds: Sequence[Sequence[float]]
     ) -> Mapping[str, Any]:
         """pixel_values_videos [segments, keyframes, 3, height, width]."""
-        return {"pixel_values_videos": pictures.normalise(shown, self._table.to(shown.device))}
+        return {"pixel_values_videos": pictures.normalise(shown, upload(self._table, shown.device))}
 
     def _video(self) -> str:
         return self._token(self.visual_ids[0])

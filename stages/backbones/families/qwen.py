@@ -20,6 +20,7 @@ from cache.errors import ConfigError, ItemError
 from stages.backbones import pictures, prompting
 from stages.backbones.contract import Picture, Prompt
 from stages.backbones.families.native import NativeFamily
+from stages.backbones.upload import upload
 
 VIDEO = "<|video_pad|>"
 _TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", VIDEO)
@@ -110,18 +111,18 @@ class QwenVideo(NativeFamily):
         time, rows, columns = self._grid(tuple(shown.shape[1:]))
         if missing := time * self.depth - keyframes:
             shown = torch.cat([shown, shown[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
-        planes = pictures.normalise(shown, self._table.to(shown.device))
+        planes = pictures.normalise(shown, upload(self._table, shown.device))
         # Patches that become one visual token stand together, and the pixels of a patch by channel.
         squares = (rows // self.merge, self.merge, self.patch)
         beside = (columns // self.merge, self.merge, self.patch)
         split = planes.reshape(segments, time, self.depth, 3, *squares, *beside)
         patches = split.permute(0, 1, 4, 7, 5, 8, 3, 2, 6, 9)
-        grid = torch.tensor([[time, rows, columns]], device=shown.device)
+        grid = upload(torch.tensor([[time, rows, columns]]), shown.device)
         told = self.times(seconds)
         return {
             "pixel_values_videos": patches.reshape(segments * time * rows * columns, -1),
             "video_grid_thw": grid.repeat(segments, 1),
-            **{name: torch.cat([one[name] for one in told]).to(shown.device) for name in told[0]},
+            **{n: upload(torch.cat([one[n] for one in told]), shown.device) for n in told[0]},
         }
 
     def token_inputs(self, token_ids: torch.Tensor) -> Mapping[str, Any]:

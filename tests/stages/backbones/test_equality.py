@@ -83,8 +83,8 @@ def test_states_depend_on_pictures_their_order_and_the_prompt(
             assert float((other[layer] - states[0][layer]).abs().max()) > 1e-3 * size
 
 
-def unmasked(prefix: int, lengths: Any, dtype: Any, device: Any) -> torch.Tensor:
-    return torch.zeros(1, 1, sum(lengths), prefix + sum(lengths), dtype=dtype, device=device)
+def unmasked(prefix: int, lengths: Any, dtype: Any) -> torch.Tensor:
+    return torch.zeros(1, 1, sum(lengths), prefix + sum(lengths), dtype=dtype)
 
 
 def stretched(self: Any, model: Any, token_ids: torch.Tensor, *rest: Any) -> torch.Tensor:

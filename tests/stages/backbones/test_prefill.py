@@ -41,7 +41,7 @@ def test_prompts_that_differ_before_the_pictures_are_refused() -> None:
 
 @given(st.integers(0, 5), st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_a_token_sees_the_prefix_and_its_own_suffix_so_far(prefix: int, lengths: list[int]) -> None:
-    mask = suffix_mask(prefix, lengths, torch.float32, torch.device("cpu"))[0, 0].numpy()
+    mask = suffix_mask(prefix, lengths, torch.float32)[0, 0].numpy()
     owners = [(owner, place) for owner, n in enumerate(lengths) for place in range(n)]
     expected = np.full((len(owners), prefix + len(owners)), torch.finfo(torch.float32).min)
     for row, (owner, place) in enumerate(owners):
