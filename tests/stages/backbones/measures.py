@@ -323,7 +323,6 @@ MEASURES: dict[str, Measure] = {
     "early exit": Measure(early_exit, 0.0),
     "last position only": Measure(last_position, ROUNDING),
     "3 prompts packed": Measure(packed, ROUNDING),
-    # The attention of these models is sharp: what the states before it differ in grows with it.
     "3 prompts packed, heads": Measure(packed_heads, ROUNDING),
     "yes/no": Measure(yes_no, ROUNDING),
     "batch of 3": Measure(batched, 0.0),
