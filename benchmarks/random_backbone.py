@@ -7,7 +7,13 @@ from typing import Any
 
 import torch
 
-from demo.backbone import byte_tokenizer, write_processors
+from demo.backbone import (
+    CHAT_TEMPLATE,
+    NAMED_TOKENS,
+    SPECIAL_TOKENS,
+    byte_tokenizer,
+    write_processors,
+)
 from stages.backbones.families.internvl import InternVL
 from stages.backbones.weights import frozen
 
@@ -38,7 +44,7 @@ def write_folder(folder: Path, size: str, dtype: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     made = SIZES[size]
     vision, text = made["vision"], made["text"]
-    tokenizer = byte_tokenizer()
+    tokenizer = byte_tokenizer(SPECIAL_TOKENS, CHAT_TEMPLATE, NAMED_TOKENS)
     tokens = (vision[4] // 14 // 2) ** 2
     config = InternVLConfig(
         vision_config={

@@ -7,7 +7,9 @@ are drawn, not trained: what its hidden states know of a clip is what a random n
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -57,7 +59,7 @@ def build_backbone(folder: Path, seed: int = 0) -> None:
     from stages.backbones.weights import quiet_progress
 
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = byte_tokenizer()
+    tokenizer = byte_tokenizer(SPECIAL_TOKENS, CHAT_TEMPLATE, NAMED_TOKENS)
     model = _model(len(tokenizer), tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"))
     _draw_weights(model, seed)
     end = [tokenizer.convert_tokens_to_ids(name) for name in ("<|im_end|>", "<|endoftext|>")]
@@ -68,8 +70,13 @@ def build_backbone(folder: Path, seed: int = 0) -> None:
     write_processors(folder, IMAGE_SIZE, (IMAGE_SIZE // PATCH_SIZE // 2) ** 2)
 
 
-def byte_tokenizer() -> Any:
-    """A byte-level tokenizer without merges: one token per byte, and the special ones."""
+def byte_tokenizer(
+    special: Sequence[str], template: str, named: Mapping[str, str] = MappingProxyType({})
+) -> Any:
+    """A byte-level tokenizer without merges: one token per byte, and the special ones.
+
+    `special` holds <|im_end|> and <|endoftext|>; `named` are extra special tokens by attribute.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -78,13 +85,13 @@ def byte_tokenizer() -> Any:
     plain = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()
-    plain.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])
+    plain.add_special_tokens([AddedToken(token, special=True) for token in special])
     return PreTrainedTokenizerFast(
         tokenizer_object=plain,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        extra_special_tokens=NAMED_TOKENS,
-        chat_template=CHAT_TEMPLATE,
+        extra_special_tokens=dict(named),
+        chat_template=template,
         model_max_length=8192,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from stages import sample
 from stages.backbones.cost import Cost, cost_of, stored_bytes, tokens_of
 from stages.backbones.identity import identify, is_hub_id, resolve, resolved_dtype
 from stages.backbones.load import family_of, load
+from stages.backbones.prompting import token_digest
 from stages.backbones.reference import BackboneReference
 from stages.backbones.shape import ModelShape, shape_of
 from stages.forward import Settings, prompts_of
@@ -291,7 +291,7 @@ def prompt_value(config: Config, pixels: str, fps: float) -> Value:
                 "expanded": shortened(shown.expanded),
                 "tokens": len(shown.ids),
                 "visual_tokens": shown.visual,
-                "token_ids_sha256": hashlib.sha256(shown.ids.astype("<i8").tobytes()).hexdigest(),
+                "token_ids_sha256": token_digest(shown.ids),
             }
         )
     return {"family": family.model_type, "segment": str(frames), "fps": fps, "prompts": found}

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache.catalog import StageCatalog
-from cache.errors import ConfigError
 from pipeline.plan import StagePlan
 from pipeline.progress import size
 from pipeline.values import question_of
 from pipeline.world import World
 from stages.backbones.cost import cost_of, stored_bytes, tokens_of
+from stages.backbones.pass_settings import require_there
 from stages.backbones.shape import ModelShape
 from stages.probes.selection import Fixed, strategy_of
 
@@ -89,12 +89,7 @@ def _single(world: World, shape: ModelShape) -> Kept:
     layers = _layers(world, shape)
     heads = settings.heads
     pairs = () if isinstance(heads, str) else heads
-    for layer, head in pairs:
-        if layer >= shape.layers or head >= shape.heads:
-            raise ConfigError(
-                f"forward.heads names head {[layer, head]}, and this backbone has heads [0, 0] to "
-                f"{[shape.layers - 1, shape.heads - 1]}"
-            )
+    require_there(layers, pairs, depth=shape.layers, width=shape.heads)
     whole = heads == "all" or settings.yes_no
     depth = shape.layers if whole else max([*layers, *(layer + 1 for layer, _ in pairs)])
     count = shape.layers * shape.heads if heads == "all" else len(pairs)
@@ -108,11 +103,6 @@ def _layers(world: World, shape: ModelShape) -> tuple[int, ...]:
     layers = world.config.sections["forward"].layers
     if isinstance(layers, str):
         return tuple(range(shape.layers + 1))
-    if layers[-1] > shape.layers:
-        raise ConfigError(
-            f"forward.layers names layer {layers[-1]}, and this backbone has layers 0 to "
-            f"{shape.layers}"
-        )
     found: tuple[int, ...] = layers
     return found
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stages.backbones.pass_settings import VERSION as VERSION
 from stages.backbones.pass_settings import Settings as Settings
 from stages.contract import Job, Result
 
 if TYPE_CHECKING:
     from stages.backbones.contract import Backbone, Prompt, Wanted
-
-VERSION = 2
 
 
 def compute(job: Job[Settings]) -> Result:

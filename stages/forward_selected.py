@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from cache.digest import read_json
 from cache.errors import ConfigError
+from stages.backbones.pass_settings import VERSION as VERSION
 from stages.backbones.pass_settings import Settings as Settings
 from stages.contract import Job, Payload, Result
 
 if TYPE_CHECKING:
     from stages.backbones.contract import Wanted
-
-# The numbers are those of stage forward: where they change there, raise both.
-VERSION = 1
 
 
 def compute(job: Job[Settings]) -> Result:

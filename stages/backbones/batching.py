@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -121,6 +122,8 @@ class Runner:
         self.batch = batch
         """Segments per pass, as last used."""
         self.halved = False
+        self.seconds = 0.0
+        """In which this video had the model; waiting for its turn does not count."""
         self._launched: tuple[Sequence[int], Captured] | None = None
 
     def size(self, item: Prepared) -> int:
@@ -138,11 +141,12 @@ class Runner:
         """
         finished: list[Finished] = []
         done = 0
+        self.size(items[0])  # the batch before may have been of another shape
         while done < len(items):
             now = slice(done, done + self.batch)
             # Both in one turn: were it given away while a batch is waited for, two videos would
             # take passes by turns, end together, and leave the device idle while both are written.
-            with self._pace.turns.of(self._ticket):
+            with self._turn():
                 captured = self._attempt(items[now])
                 finished += self._fetched()
             if captured is None:
@@ -154,12 +158,21 @@ class Runner:
 
     def finish(self) -> list[Finished]:
         """What the last batch left."""
-        with self._pace.turns.of(self._ticket):
+        with self._turn():
             return self._fetched()
 
     def done(self) -> None:
         """No more batches will come: nobody needs to be patient with this video."""
         self._pace.turns.done(self._ticket)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._pace.turns.of(self._ticket):
+            began = time.perf_counter()
+            try:
+                yield
+            finally:
+                self.seconds += time.perf_counter() - began
 
     def _attempt(self, items: Sequence[Prepared]) -> Captured | None:
         """One pass; None where memory ran out (the error must be gone before memory is freed)."""

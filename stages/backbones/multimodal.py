@@ -22,6 +22,7 @@ from stages.backbones.contract import (
     Prompt,
     Wanted,
 )
+from stages.backbones.pass_settings import require_there
 from stages.backbones.prefill import run_many, run_one, shared_tokens
 from stages.backbones.upload import upload
 
@@ -69,7 +70,7 @@ class Multimodal:
 
     def forward(self, batch: Sequence[Prepared], wanted: Wanted) -> Captured:
         """One pass over segments of one shape; it is launched, and its end not waited for."""
-        self._check(wanted)
+        require_there(wanted.layers, wanted.heads, depth=self.layers, width=self.heads)
         family, model, decoder = self._family, self._model, self._decoder
         visual = self._visual(batch)
         host = _token_ids(batch)
@@ -127,20 +128,6 @@ class Multimodal:
             name: value.to(self._model.dtype) if name.startswith("pixel_values") else value
             for name, value in found.items()
         }
-
-    def _check(self, wanted: Wanted) -> None:
-        wrong = [layer for layer in wanted.layers if not 0 <= layer <= self.layers]
-        if wrong:
-            raise ConfigError(
-                f"forward.layers names layer {wrong[0]}, and this backbone has layers 0 to "
-                f"{self.layers}"
-            )
-        for layer, head in wanted.heads:
-            if not (0 <= layer < self.layers and 0 <= head < self.heads):
-                raise ConfigError(
-                    f"forward.heads names head {[layer, head]}, and this backbone has heads "
-                    f"[0, 0] to {[self.layers - 1, self.heads - 1]}"
-                )
 
     def _yes_no(self, taps: Taps) -> torch.Tensor:
         """Probability of a first token that says yes, and of one that says no, in float32."""

@@ -5,10 +5,15 @@ Two stages work by it: `forward`, and `forward_selected`, which keeps less of ea
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from cache.errors import ConfigError
 from cache.fields import at_least, knob, recipe
+
+VERSION = 2
+"""Of the numbers of both stages: what makes other numbers in one makes them in the other."""
 
 
 def parse_layers(value: Any) -> Any:
@@ -53,6 +58,26 @@ def known_format(value: Any) -> str | None:
     if value and value.count("{image}") != 1:
         return "must hold {image} once, such as 'Frame{number}: {image}\\n'"
     return None
+
+
+def require_there(
+    layers: Iterable[int], heads: Iterable[tuple[int, int]], *, depth: int, width: int
+) -> None:
+    """Raise ConfigError for a layer or head that a decoder of `depth` layers lacks.
+
+    `width` is the number of heads of a layer.
+    """
+    for layer in layers:
+        if not 0 <= layer <= depth:
+            raise ConfigError(
+                f"forward.layers names layer {layer}, and this backbone has layers 0 to {depth}"
+            )
+    for layer, head in heads:
+        if not (0 <= layer < depth and 0 <= head < width):
+            raise ConfigError(
+                f"forward.heads names head {[layer, head]}, and this backbone has heads [0, 0] to "
+                f"{[depth - 1, width - 1]}"
+            )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ outside of the draft, so that an interruption costs a shard and not hours.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from stages.backbones.batching import Numbers, Runner
 from stages.backbones.contract import Backbone, Picture, Prepared, Prompt, Wanted
 from stages.backbones.feeding import Buckets, Numbered, group_pictures, read_ahead, wanted_frames
 from stages.backbones.parts import Parts
+from stages.backbones.prompting import token_digest
 from stages.backbones.writing import BlockWriter
 from stages.contract import Job, Payload, Result
 
@@ -54,6 +54,7 @@ def run_passes(
         runner.done()
     if wanted.yes_no:
         write_table(job.out / "yes_no.parquet", schema.YES_NO, _columns(rows))
+    video.seconds["forward"] = runner.seconds
     video.seconds["write"] += sum(writer.seconds for writer in writers.values())
     write_json(job.out / "states.json", video.record())
     write_json(job.out / "passes.json", {"batch": runner.batch})
@@ -188,13 +189,11 @@ class _Video:
 
     def _run(self, batch: list[Numbered], start: int, block: Numbers) -> None:
         """Launch a batch and take in what an earlier one left; no batch takes in the last one."""
-        began = time.perf_counter()
         if batch:
             items, numbers = [item for _, item in batch], [number for number, _ in batch]
             finished = self.runner.run(items, numbers)
         else:
             finished = self.runner.finish()
-        self.seconds["forward"] += time.perf_counter() - began
         for done, found in finished:
             for name, values in found.items():
                 block[name][[number - start for number in done]] = values
@@ -264,11 +263,6 @@ class _Video:
             "model_type": self.backbone.model_type,
             "prompts": prompts,
         }
-
-
-def token_digest(ids: NDArray[np.int64]) -> str:
-    """sha256 of token ids as little-endian 64-bit numbers."""
-    return hashlib.sha256(np.ascontiguousarray(ids, dtype="<i8").tobytes()).hexdigest()
 
 
 def _columns(blocks: list[NDArray[Any]]) -> dict[str, Any]:

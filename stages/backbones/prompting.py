@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,3 +72,8 @@ def refuse_frame_format(prompt: Prompt, family: str) -> None:
             f"frame_format = {prompt.frame_format!r}: {family} takes the keyframes as one "
             "video; leave it empty"
         )
+
+
+def token_digest(ids: NDArray[np.int64]) -> str:
+    """sha256 of token ids as little-endian 64-bit numbers."""
+    return hashlib.sha256(np.ascontiguousarray(ids, dtype="<i8").tobytes()).hexdigest()

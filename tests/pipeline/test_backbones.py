@@ -18,7 +18,7 @@ from pipeline.backbones import find_checkpoint, frames_of, shortened
 from stages.backbones.identity import identify
 from stages.backbones.load import FAMILIES, family_of
 from stages.backbones.multimodal import Multimodal
-from stages.backbones.passes import token_digest
+from stages.backbones.prompting import token_digest
 from stages.backbones.trial import moving_square
 from stages.forward import prompts_of
 from stages.sample import Settings as Sample

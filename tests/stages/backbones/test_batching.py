@@ -105,3 +105,17 @@ def test_a_batch_is_fetched_when_the_next_one_is_launched(make: Any) -> None:
     ((numbers, _),) = runner.finish()
     assert numbers == [2]
     assert runner.finish() == []
+
+
+def test_every_shape_is_filled_up_to_its_own_size(make: Any) -> None:
+    backbone = make(lambda size: size)
+    backbone.full_batches = True
+    runner: Any = Runner(backbone, WANTED, 0, "model")
+    assert runner.size(ITEM) == 1
+    backbone.cost = lambda size: 1.0
+    larger = Prepared(np.zeros((2, 8, 4, 3), np.uint8), ITEM.seconds, ITEM.token_ids, ITEM.texts)
+    assert runner.size(larger) == batching.LARGEST
+    backbone.sizes.clear()
+    runner.run([ITEM], [0])
+    runner.run([larger], [1])
+    assert backbone.sizes == [1, batching.LARGEST]

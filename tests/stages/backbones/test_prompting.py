@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cache.errors import ConfigError
+from demo.backbone import byte_tokenizer
 from stages.backbones import prompting
 from stages.backbones.contract import Prompt
-from tests.stages.backbones.checkpoints import parts
 
 SPECIAL = ("<|endoftext|>", "<|im_end|>", "<picture>")
 
@@ -26,7 +26,7 @@ def template(name: str) -> str:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A tokenizer alone, its template in chat_template.jinja."""
-    parts.byte_tokenizer(SPECIAL, template("jinja")).save_pretrained(tmp_path)
+    byte_tokenizer(SPECIAL, template("jinja")).save_pretrained(tmp_path)
     return tmp_path
 
 

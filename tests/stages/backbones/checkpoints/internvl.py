@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from demo.backbone import byte_tokenizer
 from tests.stages.backbones.checkpoints import parts
 
 TextModel = Literal["qwen2", "llama", "qwen3"]
@@ -79,7 +80,7 @@ def tokens_per_frame(side: int) -> int:
 
 
 def _tokenizer(text: TextModel) -> Any:
-    tokenizer = parts.byte_tokenizer(SPECIAL, TEMPLATE, NAMED)
+    tokenizer = byte_tokenizer(SPECIAL, TEMPLATE, NAMED)
     if text == "llama":
         from tokenizers.processors import TemplateProcessing
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from demo.backbone import byte_tokenizer
 from tests.stages.backbones.checkpoints import parts
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>")
@@ -78,7 +79,7 @@ def build(folder: Path, seed: int = 0, side: int = SIDE) -> None:
     """Write the checkpoint into `folder`; `side` is that of the frames, in pixels."""
     from transformers import GenerationConfig
 
-    tokenizer = parts.byte_tokenizer(SPECIAL, TEXT_TEMPLATE)
+    tokenizer = byte_tokenizer(SPECIAL, TEXT_TEMPLATE)
     model = _model(tokenizer, side)
     parts.draw_noise(model, seed)
     end = [tokenizer.convert_tokens_to_ids(name) for name in ("<|im_end|>", "<|endoftext|>")]

@@ -1,9 +1,8 @@
-"""What the small checkpoints of all families share: a tokenizer of bytes, and noise in every weight."""
+"""What the small checkpoints of all families share: noise in every weight, and how they are saved."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +10,6 @@ import numpy as np
 import torch
 
 from stages.backbones.weights import quiet_progress
-
-
-def byte_tokenizer(
-    special: Sequence[str], template: str, named: Mapping[str, str] | None = None
-) -> Any:
-    """A byte-level tokenizer without merges: one token per byte, and the special ones.
-
-    `special` holds <|im_end|> and <|endoftext|>; `named` are extra special tokens by attribute.
-    """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    plain = Tokenizer(models.BPE(vocab={s: n for n, s in enumerate(alphabet)}, merges=[]))
-    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    plain.decoder = decoders.ByteLevel()
-    plain.add_special_tokens([AddedToken(token, special=True) for token in special])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=plain,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        extra_special_tokens=dict(named or {}),
-        chat_template=template,
-        model_max_length=8192,
-    )
 
 
 def draw_noise(model: Any, seed: int = 0) -> None:

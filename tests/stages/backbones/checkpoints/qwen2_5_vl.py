@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from demo.backbone import byte_tokenizer
 from tests.stages.backbones.checkpoints import parts, qwen
 
 PREPROCESSOR: dict[str, Any] = {
@@ -24,7 +25,7 @@ PREPROCESSOR: dict[str, Any] = {
 
 def build(folder: Path, seed: int = 0) -> None:
     """Write the checkpoint into `folder`."""
-    tokenizer = parts.byte_tokenizer(qwen.SPECIAL, qwen.template(qwen.DEFAULT_SYSTEM))
+    tokenizer = byte_tokenizer(qwen.SPECIAL, qwen.template(qwen.DEFAULT_SYSTEM))
     model = _model(tokenizer)
     parts.draw_noise(model, seed)
     model.generation_config = qwen.answering(tokenizer, temperature=1e-6, repetition_penalty=1.05)

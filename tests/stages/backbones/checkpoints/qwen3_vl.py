@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from demo.backbone import byte_tokenizer
 from tests.stages.backbones.checkpoints import parts, qwen
 
 _PATCHES: dict[str, Any] = {
@@ -29,7 +30,7 @@ VIDEOS: dict[str, Any] = {
 
 def build(folder: Path, seed: int = 0) -> None:
     """Write the checkpoint into `folder`."""
-    tokenizer = parts.byte_tokenizer(qwen.SPECIAL, qwen.template())
+    tokenizer = byte_tokenizer(qwen.SPECIAL, qwen.template())
     model = _model(tokenizer)
     parts.draw_noise(model, seed)
     model.generation_config = qwen.answering(tokenizer, temperature=0.7, top_k=20, top_p=0.8)
