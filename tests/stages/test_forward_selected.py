@@ -20,7 +20,7 @@ from stages.backbones.reference import BackboneReference
 from stages.contract import Job
 from stages.video import pixels
 from tests.payload import Folder
-from tests.stages.test_forward import SEGMENTS, picture, shown, write_plan
+from tests.plans import SEGMENTS, picture, shown, write_plan
 
 PROMPTS = ("Describe it.", "Is anything odd?", "Why?")
 HEADS = [[1, 3], [2, 0]]
