@@ -23,15 +23,23 @@ VERSION = 2
 class Settings:
     """How the scorer is fitted."""
 
-    scorer: str = recipe("logistic", "kind of scorer", choices=("logistic",))
-    c: float = recipe(1.0, "inverse strength of the L2 penalty", check=positive)
+    scorer: str = recipe(
+        "logistic",
+        "kind of scorer: logistic, svm (RBF), distance or mahalanobis (to the two class means)",
+        choices=("logistic", "svm", "distance", "mahalanobis"),
+    )
+    c: float = recipe(1.0, "inverse strength of the L2 penalty (logistic, svm)", check=positive)
     standardise: bool = recipe(True, "give every dimension mean 0 and deviation 1 first")
     balance: str = recipe(
         "weights",
-        "what makes both classes count the same: weights, resample or none",
+        "what makes both classes count the same: weights, resample or none (not read by distance)",
         choices=("weights", "resample", "none"),
     )
-    max_iter: int = recipe(1000, "most iterations of the optimiser", check=at_least(1))
+    max_iter: int = recipe(
+        1000,
+        "most iterations of the optimiser (logistic), or times that many steps as rows (svm)",
+        check=at_least(1),
+    )
     seed: int = recipe(0, "seed of the resampling", check=at_least(0))
 
 
