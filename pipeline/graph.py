@@ -147,6 +147,15 @@ GRAPH: tuple[Node, ...] = (
         edges=(Edge("scores", "score"), Edge("scorer", "fit", outside=True)),
         section="localize",
     ),
+    # Before the explanations, which it does not need: figures are there when the long pass of words
+    # begins, and `--until evaluate` gives them without it.
+    Node(
+        "evaluate",
+        "dataset",
+        edges=(Edge("intervals", "localize", "test"),),
+        values=("missing", "truth"),
+        section="evaluate",
+    ),
     Node(
         "explain",
         "video",
@@ -155,13 +164,6 @@ GRAPH: tuple[Node, ...] = (
         source=_always,
         backbone=True,
         section="explain",
-    ),
-    Node(
-        "evaluate",
-        "dataset",
-        edges=(Edge("intervals", "localize", "test"),),
-        values=("missing", "truth"),
-        section="evaluate",
     ),
     Node(
         "report",
