@@ -1,0 +1,74 @@
+"""What fits share: standardisation, resampling, one thread, and how scikit-learn's fit ended."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.probes.scorers.contract import FitOptions, Rows
+from stages.probes.spans import Floats, Ints
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a fit went; to be read after it."""
+
+    converged: bool = True
+
+
+@contextmanager
+def one_thread() -> Iterator[Outcome]:
+    """Fit on one thread; a ConvergenceWarning becomes part of the outcome, others are passed on."""
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    outcome = Outcome()
+    # One thread: the sums of a threaded matrix product depend on the number of threads.
+    with threadpool_limits(limits=1), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        yield outcome
+    for warning in caught:
+        if issubclass(warning.category, ConvergenceWarning):
+            outcome.converged = False
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+
+
+def standard(rows: Rows, options: FitOptions) -> tuple[Floats, Floats]:
+    """Mean and population standard deviation per dimension, 1 for a dimension that is constant.
+
+    Of all rows as they are given, balanced or not; 0 and 1 where rows are fitted as they are.
+    """
+    if not options.standardise:
+        return np.zeros(rows.shape[1]), np.ones(rows.shape[1])
+    mean = rows.mean(axis=0, dtype=np.float64)
+    scale = rows.std(axis=0, dtype=np.float64)
+    # Equal float32 values add up exactly in float64, so a constant dimension has exactly 0 here.
+    scale[scale == 0] = 1.0
+    return mean, scale
+
+
+def fitted_rows(labels: Ints, options: FitOptions) -> Ints:
+    """Numbers of the rows that are fitted: every one once, or both classes equally frequent."""
+    if options.balance == "resample":
+        return _resampled(labels, options.seed)
+    return np.arange(len(labels), dtype=np.int64)
+
+
+def _resampled(labels: Ints, seed: int) -> Ints:
+    """Row numbers in which both classes are equally frequent.
+
+    Every row of the smaller class is repeated the same number of times; the remainder is drawn
+    without replacement, so that no row counts more than once more than another.
+    """
+    normal, anomalous = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
+    small, large = sorted((normal, anomalous), key=len)
+    times, rest = divmod(len(large), len(small))
+    extra = np.random.default_rng(seed).choice(small, rest, replace=False)
+    return np.sort(np.concatenate([large, np.tile(small, times), extra])).astype(np.int64)

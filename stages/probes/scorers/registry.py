@@ -1,0 +1,38 @@
+"""The scorers by kind, and the files that one is kept in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+from cache.digest import read_json
+from cache.errors import ConfigError
+from stages.probes.scorers.contract import Scorer
+from stages.probes.scorers.distance import DistanceScorer, MahalanobisScorer
+from stages.probes.scorers.logistic import LogisticScorer
+from stages.probes.scorers.svm import SvmScorer
+
+SCORERS: dict[str, type[Scorer]] = {
+    LogisticScorer.kind: LogisticScorer,
+    SvmScorer.kind: SvmScorer,
+    DistanceScorer.kind: DistanceScorer,
+    MahalanobisScorer.kind: MahalanobisScorer,
+}
+"""Scorers by kind."""
+
+
+def save_scorer(path: Path, scorer: Scorer) -> None:
+    """Write a scorer's tensors as safetensors."""
+    save_file(dict(scorer.tensors()), path)
+
+
+def load_scorer(folder: Path) -> Scorer:
+    """The scorer in a folder that holds scorer.json and scorer.safetensors.
+
+    Raises ConfigError for a kind that this version does not know, DamagedArtifact.
+    """
+    kind = read_json(folder / "scorer.json")["kind"]
+    if kind not in SCORERS:
+        raise ConfigError(f"scorer.json: kind {kind!r} is unknown, expected one of {list(SCORERS)}")
+    return SCORERS[kind].from_tensors(load_file(folder / "scorer.safetensors"))
