@@ -182,6 +182,58 @@ SELECTION = TableSchema(
     ("layer",),
 )
 
+HEAD_FIGURES = tuple(
+    Column(name, "float64", doc, nullable=True)
+    for name, doc in (
+        ("lda", "squared Mahalanobis distance of the class means, within-class covariance"),
+        ("kl", "KL divergence of the classes as Gaussians, mean of both directions, nats"),
+        ("mmd", "squared maximum mean discrepancy of the classes, Gaussian kernel"),
+        ("nmi", "normalised mutual information of the labels and two clusters of K-means"),
+        ("separability", "squared distance of the class means over the sum of both variances"),
+    )
+)
+
+HEADS = TableSchema(
+    "heads",
+    1,
+    "what the probing subset says of every attention head; a figure that is not defined is null",
+    (
+        Column("layer", "int32", "decoder layer of the head, from 0"),
+        Column("head", "int32", "number of the head in its layer, from 0"),
+        Column("prompt", "int32", "number of the prompt in forward.prompts, from 0"),
+        Column("n_normal", "int64", "normal samples"),
+        Column("n_anomalous", "int64", "anomalous samples"),
+        *HEAD_FIGURES,
+    ),
+    ("layer", "head", "prompt"),
+)
+
+HEAD_SELECTION = TableSchema(
+    "head_selection",
+    1,
+    "every figure that the choice of heads rests on",
+    (
+        *HEADS.columns,
+        *(
+            Column(
+                f"scaled_{c.name}", "float64", f"{c.name} in [0, 1] over all heads", nullable=True
+            )
+            for c in HEAD_FIGURES[:4]
+        ),
+        Column("saliency", "float64", "mean of the four scaled figures", nullable=True),
+        Column(
+            "rss",
+            "float64",
+            "mean of the saliency over all prompts less select.heads_lambda of its deviation; the "
+            "same in every row of a head",
+            nullable=True,
+        ),
+        Column("score", "float64", "what the method ranks the heads by", nullable=True),
+        Column("chosen", "bool", "whether the scorer is fitted on this head"),
+    ),
+    ("layer", "head", "prompt"),
+)
+
 PROBING_SCORES = TableSchema(
     "probing_scores",
     1,
@@ -263,6 +315,35 @@ CURVES = TableSchema(
     ("curve", "point"),
 )
 
+COMPARISON = TableSchema(
+    "comparison",
+    1,
+    "a run beside its variants and the label-only baselines, on the same test videos",
+    (
+        Column("place", "int32", "order of the rows: the base run, its variants, the baselines"),
+        Column("kind", "string", "base, variant or baseline"),
+        Column("name", "string", "name of the variant and of its results folder, or the baseline"),
+        Column("text", "string", "what it is"),
+        Column("overrides", "string", "fields with other values than the base run's, as JSON"),
+        Column("layer", "int32", "the layer that the scorer reads", nullable=True),
+        Column("heads", "string", "the heads that it reads, as layer.head separated by blanks"),
+        Column("auc", "float64", "frame-level ROC AUC of the smoothed curve", nullable=True),
+        Column("auc_low", "float64", "lower end of its 95 % interval over videos", nullable=True),
+        Column("auc_high", "float64", "upper end of it", nullable=True),
+        Column("ap", "float64", "frame-level average precision", nullable=True),
+        Column("within_video_auc", "float64", "mean ROC AUC within a video", nullable=True),
+        Column("auc_thresholded", "float64", "ROC AUC of the thresholded curve", nullable=True),
+        Column(
+            "event_f1", "float64", "F1 of the intervals at a temporal IoU of 0.3", nullable=True
+        ),
+        Column("false_alarms_per_hour", "float64", "of normal video", nullable=True),
+        Column("videos", "int32", "test videos in the figures", nullable=True),
+        Column("missing", "int32", "test videos that failed and are not in them", nullable=True),
+        Column("problem", "string", "what went wrong; empty otherwise"),
+    ),
+    ("place",),
+)
+
 STAGE_MANIFEST = TableSchema(
     "stage_manifest",
     1,
@@ -297,6 +378,6 @@ RUN_EXPLANATIONS = _of_videos(EXPLANATIONS, "explanations.parquet of a run")
 
 ALL: tuple[TableSchema, ...] = (
     VIDEOS, ANNOTATIONS, TIMELINE, THUMBNAILS, SEGMENTS, KEYFRAMES, PIXELS, YES_NO, LAYERS,
-    SELECTION, PROBING_SCORES, SEGMENT_SCORES, SMOOTHED, INTERVALS, EXPLANATIONS, CURVES,
-    STAGE_MANIFEST, RUN_SCORES, RUN_INTERVALS, RUN_EXPLANATIONS,
+    SELECTION, HEADS, HEAD_SELECTION, PROBING_SCORES, SEGMENT_SCORES, SMOOTHED, INTERVALS,
+    EXPLANATIONS, CURVES, COMPARISON, STAGE_MANIFEST, RUN_SCORES, RUN_INTERVALS, RUN_EXPLANATIONS,
 )  # fmt: skip

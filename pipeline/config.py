@@ -135,6 +135,18 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     return make_config(raw, folder=path.resolve().parent, origin=str(path), name=path.stem)
 
 
+def changed(config: Config, values: Mapping[str, Any], origin: str) -> Config:
+    """The same configuration with other values ("section.field" to what TOML would give), checked.
+
+    `origin` is how messages call it. Raises ConfigError as `load_config` does.
+    """
+    raw = {section: dict(given) for section, given in config.given.items()}
+    for name, value in values.items():
+        section, _, field_name = name.partition(".")
+        raw.setdefault(section, {})[field_name] = value
+    return make_config(raw, folder=config.folder, origin=origin, name=config.run.name)
+
+
 def make_config(
     raw: Mapping[str, Any], *, folder: Path, origin: str = "the configuration", name: str = "run"
 ) -> Config:

@@ -1,17 +1,21 @@
-"""`hiprobe demo`: a synthetic data set, a small backbone, every stage, the report."""
+"""`hiprobe demo`: a synthetic data set, a small backbone, every stage, the report, variants."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.config import load_config
+from manifests.schema import SELECTION
+from manifests.table import read_table
+from pipeline.comparison import compare, comparison_text, write_comparison
+from pipeline.config import Config, load_config
 from pipeline.metrics import metrics_text
 from pipeline.outputs import read_metrics
 from pipeline.progress import Progress, clock
 from pipeline.run import Options, run
 from pipeline.toml import render
+from pipeline.variants import FOLDER, Variant, VariantRun, run_variants
 from pipeline.view import summary_text
 
 NOTE = (
@@ -20,37 +24,84 @@ NOTE = (
 )
 HEAD = "The demonstration: synthetic videos, an untrained backbone, every stage."
 
+Echo = Callable[[str], None]
 
-def demonstrate(out: Path, seed: int, echo: Callable[[str], None]) -> bool:
-    """Run the demonstration in the folder `out`; returns whether any item failed.
+
+def demonstrate(out: Path, seed: int, echo: Echo) -> bool:
+    """Run the demonstration in the folder `out`; returns whether anything failed.
 
     `out` becomes the results folder of the run and holds its inputs too: data/, backbone/, store/
-    and run.toml, so that every other command can be tried on it.
+    and run.toml, so that every other command can be tried on it. The results of the variants lie in
+    variants/, a table of them all in variants.parquet.
     """
-    from demo.backbone import build_backbone
-    from demo.world import write_dataset
-
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    echo(f"1/3  synthetic surveillance videos -> {out / 'data'}")
-    write_dataset(out / "data", seed)
-    echo(
-        f"2/3  a small InternVL with random weights, saved like a checkpoint -> {out / 'backbone'}"
-    )
-    build_backbone(out / "backbone", seed)
+    _make_inputs(out, seed, echo)
     config = out / "run.toml"
     config.write_text(demo_config(out.resolve().name), encoding="utf-8")
-    echo(f"3/3  hiprobe run {config}")
+    echo(f"3/4  hiprobe run {config}")
     settings = load_config(config)
     summary = run(settings, Options(), Progress())
     echo(summary_text(summary))
+    failed = bool(summary.failures)
     metrics = read_metrics(settings.results)
     if metrics is not None:
+        layers = read_table(settings.results / "layers.parquet", SELECTION)["layer"].to_pylist()
+        variants = demo_variants(max(layers))
+        echo(f"4/4  {len(variants) - 1} variants of it, over the same store")
+        runs = run_variants(settings, variants, Progress())
+        failed |= any(one.problem for one in runs)
         echo(f"\nResults on the synthetic test videos. UNTRAINED BACKBONE. {NOTE}\n")
         echo(metrics_text(metrics))
-    echo(f"\nreport: {out / 'report.html'}    all in {clock(time.monotonic() - began)}")
+        echo(_comparison(settings, runs))
+    echo(f"report: {out / 'report.html'}    all in {clock(time.monotonic() - began)}")
     echo(f"next:   hiprobe plan {config} --set localize.kappa=0.5")
-    return bool(summary.failures)
+    return failed
+
+
+def _make_inputs(out: Path, seed: int, echo: Echo) -> None:
+    """Write the videos with their labels, and the checkpoint."""
+    from demo.backbone import build_backbone
+    from demo.world import write_dataset
+
+    echo(f"1/4  synthetic surveillance videos -> {out / 'data'}")
+    write_dataset(out / "data", seed)
+    echo(
+        f"2/4  a small InternVL with random weights, saved like a checkpoint -> {out / 'backbone'}"
+    )
+    build_backbone(out / "backbone", seed)
+
+
+def _comparison(settings: Config, runs: Sequence[VariantRun]) -> str:
+    """The table of the variants, written and in words."""
+    rows = compare(runs)
+    path = write_comparison(settings.results, rows)
+    return (
+        f"\nthe run beside its variants:\n{comparison_text(rows)}\n"
+        f"\ntable:  {path}    one row: hiprobe show {path.parent / FOLDER / 'NAME' / 'config.toml'}"
+    )
+
+
+def demo_variants(layers: int) -> tuple[Variant, ...]:
+    """What the demonstration compares, for a backbone with so many layers.
+
+    The ablations of HiProbe-VAD (arXiv 2507.17394): the layer and the threshold.
+    """
+    middle = layers // 2
+    fixed = [
+        Variant(
+            f"threshold-{value}",
+            f"a fixed threshold of {value}",
+            {"localize.threshold": f"fixed:{value}"},
+        )
+        for value in (0.25, 0.5, 0.75)
+    ]
+    return (
+        Variant("dlsp", "layer by KL + LDR + entropy, logistic regression"),
+        Variant("last", "the last layer", {"select.method": "last"}),
+        Variant(f"fixed-{middle}", "the middle layer", {"select.method": f"fixed:{middle}"}),
+        *fixed,
+    )
 
 
 def demo_config(name: str) -> str:

@@ -8,7 +8,7 @@ import fnmatch
 import hashlib
 import importlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from pipeline.pause import no_collection
 from pipeline.plan import StagePlan, plan_stage
 from pipeline.record import read_failures
 from pipeline.task import scorer_digest
-from pipeline.world import DATASET, OutsideScorer, Video, World
+from pipeline.world import DATASET, Failure, OutsideScorer, Video, World
 from stages.backbones.shape import shape_of
 
 SMALL = 4 << 30
@@ -53,6 +53,9 @@ class Choices:
     limit: int = 0
     retry_failed: bool = False
     rehash: bool = False
+    beside: tuple[Path, ...] = ()
+    """Results folders of other runs whose remembered failures hold here too: what failed under a
+    key fails under it in every run."""
     for_run: bool = False
     """Work will follow: digest every source file that is not known, however large, and download
     a backbone that is named by its hub id."""
@@ -77,7 +80,7 @@ def gather(
         data=root,
         warnings=listing.warnings,
         committed=load_catalog(store, NODES),
-        failures=read_failures(config.results, [node.name for node in GRAPH]),
+        failures=_failures((*choices.beside, config.results)),
         backbone=identity,
         backbone_problem=problem,
         backbone_here=here,
@@ -86,6 +89,15 @@ def gather(
     )
     world = _digest(world, store, listing, choices, progress)
     return with_videos(world, store, choices)
+
+
+def _failures(folders: Sequence[Path]) -> dict[str, dict[str, Failure]]:
+    """The remembered failures of these results, by stage and key; the last folder's count most."""
+    found: dict[str, dict[str, Failure]] = {}
+    for folder in folders:
+        for stage, failures in read_failures(folder, [node.name for node in GRAPH]).items():
+            found.setdefault(stage, {}).update(failures)
+    return found
 
 
 def with_videos(world: World, store: Store, choices: Choices) -> World:

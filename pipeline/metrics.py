@@ -19,26 +19,26 @@ def metrics_text(metrics: Mapping[str, Any]) -> str:
     """A table of results, with bootstrap intervals and the label-only baselines."""
     bands = metrics["bootstrap"]
     rows = [
-        ["frame-level AUC", _percent(metrics["auc"]), _band(bands.get("auc"))],
-        ["frame-level AP", _percent(metrics["ap"]), _band(bands.get("ap"))],
-        ["  AP, trapezoid", _percent(metrics["ap_trapezoid"]), ""],
-        ["  AUC, thresholded curve", _percent(metrics["auc_thresholded"]), ""],
-        ["  AUC before smoothing", _percent(metrics["unsmoothed"]["auc"]), ""],
-        ["AUC, anomalous videos only", _percent(metrics["anomalous_only"]["auc"]), ""],
+        ["frame-level AUC", percent(metrics["auc"]), _band(bands.get("auc"))],
+        ["frame-level AP", percent(metrics["ap"]), _band(bands.get("ap"))],
+        ["  AP, trapezoid", percent(metrics["ap_trapezoid"]), ""],
+        ["  AUC, thresholded curve", percent(metrics["auc_thresholded"]), ""],
+        ["  AUC before smoothing", percent(metrics["unsmoothed"]["auc"]), ""],
+        ["AUC, anomalous videos only", percent(metrics["anomalous_only"]["auc"]), ""],
         [
             "AUC within a video, mean",
-            _percent(metrics["macro_within_video_auc"]),
+            percent(metrics["macro_within_video_auc"]),
             _band(bands.get("macro_within_video_auc")),
         ],
-        ["AUC of videos", _percent(metrics["video_level_auc"]), ""],
+        ["AUC of videos", percent(metrics["video_level_auc"]), ""],
     ]
     for tiou, found in metrics["events"].items():
-        rows.append([f"event F1 at IoU {tiou}", _percent(found["f1"]), ""])
+        rows.append([f"event F1 at IoU {tiou}", percent(found["f1"]), ""])
     alarms = metrics["false_alarms_per_hour"]
     rows.append(["false alarms per hour", "-" if alarms is None else f"{alarms:.1f}", ""])
     text = table(["measure", "value", "95 % interval"], rows)
     baselines = [
-        [BASELINES.get(name, name), *(_percent(found[n]) for n in ("auc", "ap", "ap_trapezoid"))]
+        [BASELINES.get(name, name), *(percent(found[n]) for n in ("auc", "ap", "ap_trapezoid"))]
         for name, found in metrics["baselines"].items()
     ]
     text += "\n\nscores made from labels or length alone, without a pixel:\n"
@@ -54,7 +54,8 @@ def metrics_text(metrics: Mapping[str, Any]) -> str:
     return text
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share in percent, "-" where it is not defined."""
     return "-" if value is None else f"{100 * value:.2f}"
 
 

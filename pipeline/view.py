@@ -268,4 +268,4 @@ def _or_unknown(value: float | None, show: Any) -> str:
 
 
 def _is_number(text: str, column: int) -> bool:
-    return column > 0 and text[:1].isdigit()
+    return column > 0 and (text[:1].isdigit() or text == "-")
