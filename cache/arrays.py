@@ -225,6 +225,21 @@ class Heads:
         # A copy: a view would keep the other heads of the layer in memory with it.
         return values[:, place * self.head_dim : (place + 1) * self.head_dim].copy()
 
+    def of_layer(self, layer: int, prompt: int = 0) -> NDArray[np.float32]:
+        """The kept heads of one layer, in order: float32 [segments, heads, head_dim].
+
+        Raises IndexError that names what is there, DamagedArtifact.
+        """
+        _require_prompt(prompt, self.prompts)
+        places = [place for place, pair in enumerate(self.heads) if pair[0] == layer]
+        if not places:
+            raise IndexError(f"heads of layer {layer} asked for, there are {_kept(self.heads)}")
+        first = prompt * (len(self.heads) // self.per_slot)
+        shape = (self.segments, self.per_slot, self.head_dim)
+        slots = sorted({place // self.per_slot for place in places})
+        parts = [self.stored.slot(first + slot).reshape(shape) for slot in slots]
+        return np.concatenate(parts, axis=1)
+
     def __repr__(self) -> str:
         """Sizes and dtype, never data."""
         return (

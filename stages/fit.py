@@ -1,4 +1,4 @@
-"""Stage fit (a data set): the scorer, fitted on the probing videos at the chosen layer."""
+"""Stage fit (a data set): the scorer, fitted on the probing videos at the chosen layer or heads."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from manifests.schema import PROBING_SCORES, SEGMENTS
 from stages.contract import Job, Result
 
 if TYPE_CHECKING:
+    from stages.probes.choice import Choice
     from stages.probes.scorers import FitReport, Rows, Scorer
     from stages.probes.spans import Floats, Ints
 
@@ -61,12 +62,13 @@ def compute(job: Job[Settings]) -> Result:
     and "question". mu and sigma (ddof 0) in scorer.json are those of the scores of the probing rows.
     Raises ConfigError where a class has no sample or the choice does not fit the hidden states.
     """
+    from stages.probes.choice import choice_of
     from stages.probes.scorers import SCORERS, FitOptions, save_scorer
     from stages.probes.spans import require_both_classes
 
     settings, begin = job.settings, time.perf_counter()
-    layer: int = read_json(job.inputs["choice"].file("choice.json"))["layer"]
-    samples = _read(job, layer)
+    choice = choice_of(read_json(job.inputs["choice"].file("choice.json")))
+    samples = _read(job, choice)
     n_anomalous = int(samples.labels.sum())
     require_both_classes(len(samples.labels) - n_anomalous, n_anomalous)
     read = time.perf_counter()
@@ -80,33 +82,33 @@ def compute(job: Job[Settings]) -> Result:
     scorer, report = SCORERS[settings.scorer].fit(samples.rows, samples.labels, options)
     scores = scorer.score(samples.rows)
     save_scorer(job.out / "scorer.safetensors", scorer)
-    _write(job, samples, layer, scores, scorer, report)
+    _write(job, samples, choice, scores, scorer, report)
     notes = () if report.converged else (_not_converged(report),)
     seconds = {"read": read - begin, "fit": time.perf_counter() - read}
     return Result(len(scores), seconds=seconds, notes=notes)
 
 
-def _read(job: Job[Settings], layer: int) -> _Samples:
-    """Every probing row at the chosen layer; nothing else of the hidden states is read."""
+def _read(job: Job[Settings], choice: Choice) -> _Samples:
+    """Every probing row of the choice; nothing else of the features is read."""
     import numpy as np
 
+    from stages.probes.samples import probed_rows
     from stages.probes.spans import label_of, read_spans, require_rows, segment_labels
-    from stages.probes.states import probed_states
 
     rows: list[Rows] = []
     labels: list[Ints] = []
     videos: list[str] = []
     segments: list[Ints] = []
     for video, payload in sorted(job.many["states"].items()):
-        states = probed_states(video, payload, job.values["question"])
-        if rows and states.dim != rows[0].shape[1]:
+        found = probed_rows(video, payload, job.values["question"], choice)
+        if rows and found.shape[1] != rows[0].shape[1]:
             raise ConfigError(
-                f"{video}: hidden states have {states.dim} numbers, those of other probing videos "
-                f"{rows[0].shape[1]}; use one backbone for all"
+                f"{video}: hidden states have {found.shape[1]} numbers, those of other probing "
+                f"videos {rows[0].shape[1]}; use one backbone for all"
             )
         spans = read_spans(job.many["plan"][video].file("segments.parquet"), SEGMENTS, video)
-        require_rows(video, states.segments, spans)
-        rows.append(states.layer(layer))
+        require_rows(video, len(found), spans)
+        rows.append(found)
         labels.append(segment_labels(video, label_of(video, job.values["labels"]), spans))
         videos += [video] * len(spans)
         segments.append(np.arange(len(spans), dtype=np.int64))
@@ -120,7 +122,7 @@ def _read(job: Job[Settings], layer: int) -> _Samples:
 def _write(
     job: Job[Settings],
     samples: _Samples,
-    layer: int,
+    choice: Choice,
     scores: Floats,
     scorer: Scorer,
     report: FitReport,
@@ -141,7 +143,7 @@ def _write(
     n_anomalous = int(samples.labels.sum())
     record = {
         "kind": scorer.kind,
-        "layer": layer,
+        **choice.record(),
         "dim": samples.rows.shape[1],
         "mu": float(scores.mean()),
         "sigma": float(scores.std()),

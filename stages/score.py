@@ -24,23 +24,24 @@ def compute(job: Job[Settings]) -> Result:
     """Write scores.parquet: one row per segment with its span and its score in [0, 1].
 
     Reads "states", "plan" and "scorer", and the values "features" and "question". Raises ConfigError
-    where these features are not those the scorer was fitted on or its layer was not kept, ItemError
-    where hidden states are not one row per segment or not finite.
+    where these features are not those the scorer was fitted on or its layer, or one of its heads,
+    was not kept, ItemError where hidden states are not one row per segment or not finite.
     """
     import numpy as np
 
     from manifests.table import write_table
+    from stages.probes.choice import choice_of
+    from stages.probes.samples import probed_rows
     from stages.probes.scorers import load_scorer
     from stages.probes.spans import read_spans, require_rows
-    from stages.probes.states import probed_states
 
     record = read_json(job.inputs["scorer"].file("scorer.json"))
     _require_same_features(record["features"], job.values["features"])
     scorer = load_scorer(job.inputs["scorer"].file("scorer.safetensors").parent)
-    states = probed_states(job.item, job.inputs["states"], job.values["question"])
+    rows = probed_rows(job.item, job.inputs["states"], job.values["question"], choice_of(record))
     spans = read_spans(job.inputs["plan"].file("segments.parquet"), SEGMENTS, job.item)
-    require_rows(job.item, states.segments, spans)
-    scores = scorer.score(states.layer(record["layer"]))
+    require_rows(job.item, len(rows), spans)
+    scores = scorer.score(rows)
     if not np.isfinite(scores).all():
         raise ItemError(
             f"{job.item}: the score of segment {int(np.flatnonzero(~np.isfinite(scores))[0])} is "

@@ -62,13 +62,27 @@ class ProbedStates:
 def probed_states(item: str, payload: Payload, question: str) -> ProbedStates:
     """Open the hidden states of a video at a question.
 
-    The question is looked up in states.json, because not every array of a run holds the same ones.
     Raises ConfigError where it was not asked, DamagedArtifact.
     """
-    asked = [prompt["question"] for prompt in read_json(payload.file("states.json"))["prompts"]]
+    prompt = prompt_of(item, payload, question)
+    return ProbedStates(item, States.open(payload.file("states.zarr")), prompt)
+
+
+def prompt_of(item: str, payload: Payload, question: str) -> int:
+    """Which of the prompts of a video a question is, from 0.
+
+    It is looked up in states.json, because not every array of a run holds the same ones. Raises
+    ConfigError where it was not asked, DamagedArtifact.
+    """
+    asked = questions_of(payload)
     if question not in asked:
         raise ConfigError(
             f"{item}: hidden states are of the questions {asked}, expected {question!r} among "
             "them; add it to forward.prompts"
         )
-    return ProbedStates(item, States.open(payload.file("states.zarr")), asked.index(question))
+    return asked.index(question)
+
+
+def questions_of(payload: Payload) -> list[str]:
+    """The questions that were asked about a video, in the order of its prompts."""
+    return [prompt["question"] for prompt in read_json(payload.file("states.json"))["prompts"]]

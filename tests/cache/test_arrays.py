@@ -176,6 +176,9 @@ def test_of_all_heads_each_is_a_slice_of_its_layer(tmp_path: Path, dtype: str) -
         for layer, head in heads.heads:
             found = heads.head(layer, head, prompt)
             np.testing.assert_array_equal(found, values[:, prompt, layer, head])
+        for layer in range(3):
+            found = heads.of_layer(layer, prompt)
+            np.testing.assert_array_equal(found, values[:, prompt, layer])
     array = zarr.open_array(tmp_path / "h", mode="r")
     assert array.shape == (7, 2 * layers, per_layer * dim)
     said = {name: array.attrs[name] for name in ("heads", "layers", "heads_per_layer", "prompts")}
@@ -196,6 +199,23 @@ def test_a_head_that_is_not_kept_is_an_error_that_names_those_that_are(tmp_path:
     )  # fmt: skip
     with pytest.raises(IndexError, match=r"\[18, 5\] asked for, there are \[18, 4\], \[23, 27\]"):
         Heads.open(tmp_path / "h").head(18, 5)
+
+
+def test_the_kept_heads_of_a_layer_come_together(tmp_path: Path) -> None:
+    stored, values = sample(6, 2, 4, 3)
+    pairs = [(18, 4), (20, 0), (20, 9), (23, 27)]
+    write_heads(
+        tmp_path / "h", [stored], segments=6, heads=pairs, head_dim=3, logical_dtype="float32",
+        prompts=2,
+    )  # fmt: skip
+    heads = Heads.open(tmp_path / "h")
+    for prompt in range(2):
+        for layer, places in ((18, [0]), (20, [1, 2]), (23, [3])):
+            np.testing.assert_array_equal(heads.of_layer(layer, prompt), values[:, prompt, places])
+    with pytest.raises(IndexError, match=r"heads of layer 19 asked for, there are \[18, 4\], "):
+        heads.of_layer(19)
+    with pytest.raises(IndexError, match="prompt 2 asked for"):
+        heads.of_layer(18, 2)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from stages import fit
 from stages.contract import Job
 from stages.probes.scorers import SCORERS, load_scorer
 from tests.payload import Folder
-from tests.states import OTHER, QUESTION, write_artifact
+from tests.states import OTHER, QUESTION, write_artifact, write_heads_artifact
 
 FEATURES = {"backbone": "abc", "keyframes": 8}
 LABELS = {
@@ -160,6 +160,39 @@ def test_the_layer_is_read_by_its_number_at_the_question_that_is_probed(tmp_path
         assert read_json(job.out / "scorer.json")["layer"] == layer
     np.testing.assert_array_equal(scorers[0].weight, scorers[1].weight)
     np.testing.assert_allclose(scorers[2].mean, scorers[1].mean + 1000, rtol=1e-6)
+
+
+def test_chosen_heads_are_concatenated_and_recorded(tmp_path):
+    videos = make_videos()
+    job = make_job(tmp_path, videos)
+    heads = {name: rows.reshape(len(rows), 1, 4, 2, 3) for name, rows in videos.items()}
+    for name, rows in heads.items():
+        write_heads_artifact(tmp_path / name / "states", rows)
+    write_json(tmp_path / "choice/choice.json", {"heads": [[0, 1], [3, 0]]})
+    fit.compute(job)
+    record = read_json(job.out / "scorer.json")
+    assert record["heads"] == [[0, 1], [3, 0]]
+    assert record["dim"] == 6
+    assert "layer" not in record
+    rows = np.concatenate(
+        [
+            np.concatenate([heads[n][:, 0, 0, 1], heads[n][:, 0, 3, 0]], axis=1)
+            for n in sorted(heads)
+        ]
+    )
+    _, labels = rows_and_labels(videos)
+    reference = make_pipeline(
+        StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
+    ).fit(rows.astype(np.float64), labels)
+    expected = reference.predict_proba(rows.astype(np.float64))[:, 1]
+    np.testing.assert_allclose(load_scorer(job.out).score(rows), expected, rtol=1e-6)
+
+
+def test_heads_that_are_not_kept_are_named(tmp_path):
+    job = make_job(tmp_path, make_videos())
+    write_json(tmp_path / "choice/choice.json", {"heads": [[0, 1]]})
+    with pytest.raises(ConfigError, match=r"a: attention heads .* set forward\.heads"):
+        fit.compute(job)
 
 
 def test_settings_name_the_scorers_there_are():

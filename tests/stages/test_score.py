@@ -11,7 +11,7 @@ from stages import score
 from stages.contract import Job
 from stages.probes.scorers import LogisticScorer, save_scorer
 from tests.payload import Folder
-from tests.states import OTHER, QUESTION, write_artifact
+from tests.states import OTHER, QUESTION, write_artifact, write_heads_artifact
 
 FEATURES = {"backbone": {"identity": "abc", "dtype": "float32"}, "keyframes": 8}
 
@@ -113,6 +113,19 @@ def test_the_layer_is_read_by_its_number_at_the_question_that_is_probed(tmp_path
         score.compute(job)
         tables.append((job.out / "scores.parquet").read_bytes())
     assert len(set(tables)) == 1
+
+
+def test_heads_are_read_in_the_order_of_the_record(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(6, 1, 2, 4, 1)).astype(np.float32)
+    job = make_job(tmp_path, rows_of())
+    write_heads_artifact(tmp_path / "states", rows)
+    record = {"kind": "logistic", "heads": [[1, 3], [0, 0], [1, 0]], "features": FEATURES}
+    write_json(tmp_path / "scorer/scorer.json", record)
+    score.compute(job)
+    found = read_table(job.out / "scores.parquet", SEGMENT_SCORES).to_pydict()["score"]
+    chosen = np.stack([rows[:, 0, 1, 3, 0], rows[:, 0, 0, 0, 0], rows[:, 0, 1, 0, 0]], axis=1)
+    logits = ((chosen.astype(np.float64) - 2) / 4) @ np.asarray([1.0, -2.0, 0.5]) + 0.25
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), rtol=1e-12)
 
 
 def test_a_hidden_state_that_is_not_finite_has_no_score(tmp_path):
