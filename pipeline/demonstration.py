@@ -85,9 +85,17 @@ def _comparison(settings: Config, runs: Sequence[VariantRun]) -> str:
 def demo_variants(layers: int) -> tuple[Variant, ...]:
     """What the demonstration compares, for a backbone with so many layers.
 
-    The ablations of HiProbe-VAD (arXiv 2507.17394): the layer and the threshold.
+    The ablations of HiProbe-VAD (arXiv 2507.17394): the layer, the scorer and the threshold.
     """
     middle = layers // 2
+    scorers = [
+        Variant(name, text, {"fit.scorer": name})
+        for name, text in (
+            ("svm", "support vector machine, RBF kernel"),
+            ("distance", "distance to the class means"),
+            ("mahalanobis", "Mahalanobis distance to the class means"),
+        )
+    ]
     fixed = [
         Variant(
             f"threshold-{value}",
@@ -100,6 +108,7 @@ def demo_variants(layers: int) -> tuple[Variant, ...]:
         Variant("dlsp", "layer by KL + LDR + entropy, logistic regression"),
         Variant("last", "the last layer", {"select.method": "last"}),
         Variant(f"fixed-{middle}", "the middle layer", {"select.method": f"fixed:{middle}"}),
+        *scorers,
         *fixed,
     )
 

@@ -95,7 +95,8 @@ def variant_configs(base: Config, variants: Sequence[Variant]) -> list[Config]:
     Raises ConfigError for a name that is there twice, a field that a variant may not set, a value
     that cannot be right, or where not just the first is without overrides.
     """
-    if [bool(variant.overrides) for variant in variants] != [n > 0 for n in range(len(variants))]:
+    plain = [place for place, variant in enumerate(variants) if not variant.overrides]
+    if plain != [0]:
         raise ConfigError(
             "variants: the first, and no other, must be without overrides: it is the base run that "
             "the others are compared with"
