@@ -33,10 +33,11 @@ from pipeline.config import load_config
 from pipeline.gather import Choices, gather
 from pipeline.graph import GRAPH
 from pipeline.inputs import Inputs
-from pipeline.plan import plan_stage, recipe_of_node
+from pipeline.plan import plan_stage
 from pipeline.progress import Progress
 from pipeline.record import write_manifest
 from pipeline.run import Options, run
+from pipeline.values import recipe_of_node
 
 LIMIT = """
 import os, sys

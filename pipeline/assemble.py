@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pipeline.gather import model_path
 from pipeline.inputs import Inputs
-from pipeline.plan import StagePlan, Upstream, recipe_of_node
+from pipeline.plan import StagePlan, Upstream
 from pipeline.task import SourceVideo, Task
-from pipeline.values import label_of
+from pipeline.values import label_of, recipe_of_node
 from pipeline.world import Video, World
 from stages.backbones.reference import BackboneReference
 

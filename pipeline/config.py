@@ -13,11 +13,11 @@ from typing import Any
 from cache.errors import ConfigError
 from cache.fields import at_least, knob, notes, recipe_of
 from cache.ranges import ranges_of
-from stages import decode, evaluate, explain, fit, forward, index, localize, report, sample
+from stages import decode, evaluate, explain, fit, forward, heads, index, localize, report, sample
 from stages import select as select_stage
 from stages import statistics as statistics_stage
 from stages.backbones.settings import BackboneSettings
-from stages.probes.selection import Fixed, strategy_of
+from stages.probes.selection import Fixed, chooses, strategy_of
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ SECTIONS: dict[str, type[Any]] = {
     "sample": sample.Settings,
     "forward": forward.Settings,
     "statistics": statistics_stage.Settings,
+    "heads": heads.Settings,
     "select": select_stage.Settings,
     "fit": fit.Settings,
     "localize": localize.Settings,
@@ -181,14 +182,36 @@ def _contradictions(sections: Mapping[str, Any]) -> list[str]:
             f"select.prompt = {select.prompt}: forward.prompts holds {len(forward.prompts)}, "
             "counted from 0"
         )
+    if not sections["run"].scorer:  # nothing is selected otherwise
+        what = _heads_not_kept if chooses(select.method) == "heads" else _layer_not_kept
+        found += what(select, forward)
+    return found
+
+
+def _layer_not_kept(select: Any, forward: Any) -> list[str]:
     strategy = strategy_of(select.method)
     fixed = strategy.number if isinstance(strategy, Fixed) else None
     kept = forward.layers
-    if fixed is not None and kept != "all" and fixed not in kept and not sections["run"].scorer:
-        found.append(
-            f"select.method = {select.method!r}: forward.layers keeps {ranges_of(kept)}, not {fixed}"
-        )
-    return found
+    if fixed is None or kept == "all" or fixed in kept:
+        return []
+    return [
+        f"select.method = {select.method!r}: forward.layers keeps {ranges_of(kept)}, not {fixed}"
+    ]
+
+
+def _heads_not_kept(select: Any, forward: Any) -> list[str]:
+    kept = forward.heads
+    if kept == "none":
+        return [
+            f"select.method = {select.method!r}: no attention heads are kept; set forward.heads to "
+            '"all" or to [layer, head] pairs'
+        ]
+    if kept != "all" and len(kept) < select.heads_top:
+        return [
+            f"select.heads_top = {select.heads_top}: forward.heads keeps {len(kept)}; keep more, or "
+            "choose fewer"
+        ]
+    return []
 
 
 def _settings(

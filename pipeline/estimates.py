@@ -6,7 +6,7 @@ segments of the videos that are to be passed. What is not known yet is supposed,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from pipeline.world import World
 from stages.backbones.cost import cost_of, stored_bytes, tokens_of
 from stages.backbones.pass_settings import require_there
 from stages.backbones.shape import ModelShape
-from stages.probes.selection import Fixed, strategy_of
+from stages.probes.choice import choice_of
+from stages.probes.selection import Fixed, chooses, strategy_of
 
 PASSES = ("forward", "forward_selected")
 SUPPOSED_SIZE = (240, 320)
@@ -111,21 +112,39 @@ def _selected(world: World, basis: Basis) -> list[Kept]:
     """What the second pass keeps: one case, or three while nothing is chosen (supposed one first)."""
     sections = world.config.sections
     prompt = (question_of(world),)
-    if basis.choice and basis.choice.get("heads"):
-        heads = basis.choice["heads"]
-        depth = max(layer for layer, _ in heads) + 1
-        return [Kept(depth, 0, len(heads), prompt, _counted(len(heads), "head"))]
+    choice = choice_of(basis.choice) if basis.choice else None
+    if choice and choice.heads:
+        depth = max(layer for layer, _ in choice.heads) + 1
+        return [Kept(depth, 0, len(choice.heads), prompt, _counted(len(choice.heads), "head"))]
+    if choice is None and chooses(sections["select"].method) == "heads":
+        return _some_heads(world, basis.shape, prompt)
     layers = _layers(world, basis.shape)
-    strategy = strategy_of(sections["select"].method)
-    if basis.choice:
-        chosen = [int(basis.choice["layer"])]
-    elif isinstance(strategy, Fixed):
+    if choice and choice.layer is not None:
+        chosen = [choice.layer]
+    elif isinstance(strategy := strategy_of(sections["select"].method), Fixed):
         chosen = [strategy.choose(layers, {}).layer]
     else:
-        able = [layer for layer in layers if layer] or list(layers)
-        wanted = SUPPOSED_DEPTH * basis.shape.layers
-        chosen = [min(able, key=lambda layer: abs(layer - wanted)), able[0], able[-1]]
+        chosen = _supposed_depths([layer for layer in layers if layer] or layers, basis.shape)
     return [Kept(layer, 1, 0, prompt, f"layer {layer}") for layer in chosen]
+
+
+def _some_heads(world: World, shape: ModelShape, prompt: tuple[str, ...]) -> list[Kept]:
+    """What is kept where heads are to be chosen: so many, of which the last is in some layer."""
+    kept, top = (world.config.sections[s] for s in ("forward", "select"))
+    whole = isinstance(kept.heads, str)
+    layers = range(shape.layers) if whole else sorted({layer for layer, _ in kept.heads})
+    depths = _supposed_depths([layer + 1 for layer in layers], shape)
+    heads = _counted(top.heads_top, "head")
+    return [
+        Kept(depth, 0, top.heads_top, prompt, f"{heads} up to layer {depth - 1}")
+        for depth in depths
+    ]
+
+
+def _supposed_depths(able: Sequence[int], shape: ModelShape) -> list[int]:
+    """Of the numbers that a choice may have: the supposed one, the least, the most."""
+    wanted = SUPPOSED_DEPTH * shape.layers
+    return [min(able, key=lambda layer: abs(layer - wanted)), able[0], able[-1]]
 
 
 def _pass(
@@ -227,7 +246,7 @@ def _supposed(world: World, basis: Basis, chosen: bool) -> list[str]:
     words = max(prompt_tokens(world, basis.shape, text) for text in settings.prompts)
     found = [f"about {words} tokens of text in a prompt"]
     if not chosen:
-        found.append("until a layer is chosen, the one at 5/8 of the depth (20 of 32 in the paper)")
+        found.append("until one is chosen, the layer at 5/8 of the depth (20 of 32 in the paper)")
     if basis.shape.vision.image is None:
         if basis.frames:
             seen = ", ".join(f"{width}x{height}" for height, width in sorted(basis.frames))

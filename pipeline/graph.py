@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stages.probes.selection import chooses
+
 Scope = Literal["all", "first", "probing", "second", "target", "test"]
 """Which videos: all in use, those of the first pass and of the second (pipeline/values.py says which
 these are), the probing subset, all that are not train, or the labelled test split."""
@@ -19,8 +21,9 @@ these are), the probing subset, all that are not train, or the labelled test spl
 class Edge:
     """One input of a stage: the artifact of another stage, under the role that the reader names.
 
-    Two edges of one role are alternatives, of stages that run over different videos: each item
-    takes the artifact of the stage that it belongs to.
+    Two edges of one role are alternatives: of stages that run over different videos, where each
+    item takes the artifact of the stage that it belongs to, or of stages that are never part of one
+    run together.
     """
 
     role: str
@@ -50,8 +53,10 @@ class Node:
     """Whether the stage reads the video file: its digest enters the key."""
     section: str = ""
     """Section of the configuration; empty for a stage without settings of its own."""
-    without: tuple[str, ...] = ()
+    without: Callable[[Any], tuple[str, ...]] = lambda settings: ()
     """Recipe fields of the section that change nothing in this stage: they stay out of its key."""
+    selects: Literal["", "layer", "heads"] = ""
+    """The stage is part of the run only where select.method chooses this."""
 
     @property
     def module(self) -> str:
@@ -65,6 +70,18 @@ def _always(settings: Any) -> bool:
 
 def _where_pixels_are_stored(settings: Any) -> bool:
     return bool(settings.pixels != "none")
+
+
+def _of_the_first_pass(settings: Any) -> tuple[str, ...]:
+    """Other prompts, layers and heads of the first pass are no reason to make the second again."""
+    return ("prompts", "layers", "heads", "yes_no")
+
+
+def _of_other_methods(settings: Any) -> tuple[str, ...]:
+    """What select.method does not look at."""
+    if chooses(settings.method) == "layer":
+        return ("heads_top", "heads_lambda")
+    return ()
 
 
 GRAPH: tuple[Node, ...] = (
@@ -92,6 +109,7 @@ GRAPH: tuple[Node, ...] = (
         over="probing",
         edges=(Edge("states", "forward"), Edge("plan", "sample")),
         values=("label", "question"),
+        selects="layer",
     ),
     Node(
         "statistics",
@@ -103,8 +121,23 @@ GRAPH: tuple[Node, ...] = (
         ),
         values=("labels", "question"),
         section="statistics",
+        selects="layer",
     ),
-    Node("select", "dataset", edges=(Edge("table", "statistics"),), section="select"),
+    Node(
+        "heads",
+        "dataset",
+        edges=(Edge("states", "forward", "probing"), Edge("plan", "sample", "probing")),
+        values=("labels",),
+        section="heads",
+        selects="heads",
+    ),
+    Node(
+        "select",
+        "dataset",
+        edges=(Edge("table", "statistics"), Edge("table", "heads")),
+        section="select",
+        without=_of_other_methods,
+    ),
     Node(
         "fit",
         "dataset",
@@ -127,8 +160,7 @@ GRAPH: tuple[Node, ...] = (
         source=_always,
         backbone=True,
         section="forward",
-        # Other prompts, layers and heads of the first pass are no reason to make this one again.
-        without=("prompts", "layers", "heads", "yes_no"),
+        without=_of_the_first_pass,
     ),
     Node(
         "score",
@@ -175,6 +207,7 @@ GRAPH: tuple[Node, ...] = (
             Edge("metrics", "evaluate", optional=True),
             Edge("scorer", "fit", outside=True),
             Edge("table", "statistics", optional=True),
+            Edge("table", "heads", optional=True),
             Edge("timeline", "decode", "all"),
         ),
         values=("run", "videos"),
@@ -184,5 +217,5 @@ GRAPH: tuple[Node, ...] = (
 
 NODES: dict[str, Node] = {node.name: node for node in GRAPH}
 
-FITTING = ("moments", "statistics", "select", "fit")
+FITTING = ("moments", "statistics", "heads", "select", "fit")
 """The stages that a run with an outside scorer does not need."""

@@ -30,10 +30,13 @@ from pipeline.config import Config
 from pipeline.inputs import fold
 from pipeline.plan import StagePlan
 from pipeline.toml import to_toml
+from pipeline.values import selected
 from pipeline.world import DATASET, World
 
 STATE = "outputs.json"
 OUTDATED = "outdated"
+TABLES = {"layer": "layers.parquet", "heads": "heads.parquet"}
+"""The table that a choice comes with, by what was to be chosen."""
 
 
 def write_outputs(
@@ -55,7 +58,11 @@ def write_outputs(
     outputs.joined(
         "explanations.parquet", "explain", "explanations.parquet", EXPLANATIONS, RUN_EXPLANATIONS
     )
-    outputs.copied("layers.parquet", "select", ("layers.parquet",))
+    for what, name in TABLES.items():
+        if what == selected(world):
+            outputs.copied(name, "select", (name,))
+        else:
+            outputs.retire(name)
     outputs.copied("metrics.json", "evaluate", ("metrics.json",))
     outputs.copied("report.html", "report", ("report.html",))
     outputs.copied("scorer", "fit", ("scorer.json", "scorer.safetensors"))
@@ -99,7 +106,7 @@ class _Outputs:
         """One table for all videos, from one table per video."""
         plan = self._plans[stage]
         if not plan.digests:
-            self._retire(name)
+            self.retire(name)
             return
 
         def write(path: Path) -> None:
@@ -117,7 +124,7 @@ class _Outputs:
         """A file, or a folder of files, just as the artifact of a data set stage holds it."""
         plan = self._plans[stage]
         if not plan.digests:
-            self._retire(name)
+            self.retire(name)
             return
 
         def write(path: Path) -> None:
@@ -136,7 +143,7 @@ class _Outputs:
     def _open(self, stage: str, item: str) -> Artifact:
         return self._store.artifact(stage, self._plans[stage].keys[item])
 
-    def _retire(self, name: str) -> None:
+    def retire(self, name: str) -> None:
         """Move a result of another configuration than the folder now shows to `outdated/`.
 
         Left in its place it would be taken for this one's.

@@ -10,18 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from cache.catalog import StageCatalog
 from cache.keys import Keymaker
 from pipeline.graph import FITTING, GRAPH, Node
 from pipeline.inputs import Inputs, active_edges
 from pipeline.pause import no_collection
-from pipeline.values import two_passes, videos_of
+from pipeline.values import recipe_of_node, selected, two_passes, videos_of
 from pipeline.world import DATASET, Failure, World
 
 ONE_PASS = 'forward.test_layers = "all": one pass keeps the same of every video'
 """Why there is no second pass: the default."""
+UNASKED = {
+    "layer": "select.method chooses heads: layers are not compared",
+    "heads": "select.method chooses a layer: heads are not compared",
+}
+"""Why there is no stage that compares what select.method does not choose."""
+BY_CHOICE = frozenset({ONE_PASS, *UNASKED.values()})
+"""Reasons that a person has chosen, and that the end of a run need not tell."""
 
 
 @dataclass(slots=True)
@@ -96,6 +102,8 @@ def switched_off(node: Node, world: World, upstream: Upstream) -> str:
         return "an outside scorer is given"
     if node.over == "second" and not two_passes(world):
         return ONE_PASS
+    if node.selects and node.selects != selected(world):
+        return UNASKED[node.selects]
     if node.backbone and not world.backbone:
         return world.backbone_problem or "no backbone is given: set backbone.model"
     return _without_videos(node, world) or _without_inputs(node, world, upstream)
@@ -105,7 +113,7 @@ def _without_videos(node: Node, world: World) -> str:
     """Why there is no video for a stage, or nothing (also where the videos are not known yet)."""
     if world.videos is None:
         return ""
-    selecting = node.name == "moments" or (node.over == "first" and two_passes(world))
+    selecting = bool(node.selects) or (node.over == "first" and two_passes(world))
     if selecting and world.scorer is not None:
         return 'run.scorer with forward.test_layers = "selected": nothing is left to be selected'
     if selecting and not videos_of(world, "probing"):
@@ -127,11 +135,6 @@ def _without_inputs(node: Node, world: World, upstream: Upstream) -> str:
         if not edge.optional and edge.role not in filled:
             return upstream[edge.stage].off
     return ""
-
-
-def recipe_of_node(node: Node, world: World) -> dict[str, Any]:
-    """The recipe fields that enter the keys of a stage."""
-    return world.config.recipe(node.section, node.without) if node.section else {}
 
 
 def keymaker(node: Node, world: World) -> Keymaker:

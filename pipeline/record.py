@@ -15,8 +15,9 @@ from manifests.schema import STAGE_MANIFEST
 from manifests.table import footer_of, read_table, write_table
 from pipeline.environment import source_digest
 from pipeline.inputs import fold
-from pipeline.plan import StagePlan, recipe_of_node
+from pipeline.plan import StagePlan
 from pipeline.task import Outcome
+from pipeline.values import recipe_of_node
 from pipeline.world import DATASET, Failure, World
 
 REMEMBERED = ("ItemError",)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import ConfigError
-from pipeline.graph import GRAPH, NODES, Scope
+from pipeline.graph import GRAPH, NODES, Node, Scope
 from pipeline.world import Video, World
+from stages.probes.selection import chooses
 
 if TYPE_CHECKING:
     from pipeline.plan import StagePlan
@@ -34,6 +35,19 @@ def videos_of(world: World, scope: Scope) -> tuple[Video, ...]:
 def two_passes(world: World) -> bool:
     """Whether all layers are kept of the probing subset only, and the chosen one of the rest."""
     return bool(world.config.sections["forward"].test_layers == "selected")
+
+
+def selected(world: World) -> str:
+    """What the scorer is to be fitted on: "layer", or "heads"."""
+    return chooses(world.config.sections["select"].method)
+
+
+def recipe_of_node(node: Node, world: World) -> dict[str, Any]:
+    """The recipe fields that enter the keys of a stage."""
+    config = world.config
+    if node.section not in config.sections:
+        return {}
+    return config.recipe(node.section, node.without(config.sections[node.section]))
 
 
 def _of_pass(world: World, scope: Scope) -> tuple[Video, ...]:
@@ -67,7 +81,7 @@ def features_of(world: World) -> dict[str, Any]:
     of forward.test_layers can be used in the other. So this holds the probed prompt, and of section
     [forward] what enters the key of the second pass.
     """
-    forward = world.config.recipe("forward", NODES["forward_selected"].without)
+    forward = recipe_of_node(NODES["forward_selected"], world)
     return {
         "backbone": world.backbone,
         "forward": {
@@ -166,9 +180,11 @@ def _run(world: World, upstream: Mapping[str, StagePlan]) -> dict[str, Any]:
         "name": config.run.name,
         "labels": config.sections["data"].probing_labels,
         "sections": {
-            n.name: config.recipe(n.section, n.without)
+            n.name: recipe_of_node(n, world)
             for n in NODES.values()
-            if n.section and (n.over != "second" or two_passes(world))
+            if n.section
+            and (n.over != "second" or two_passes(world))
+            and n.selects in ("", selected(world))
         },
         # Its table of layers is no part of its content digest, and the page shows it.
         "select_version": world.versions["select"],

@@ -10,7 +10,7 @@ from typing import Any
 from cache.store import Store
 from pipeline.estimates import HEAD, PASSES, estimate_rows, forward_estimate
 from pipeline.gather import gather_basis
-from pipeline.plan import ONE_PASS, StagePlan, Upstream, plan_all
+from pipeline.plan import BY_CHOICE, StagePlan, Upstream, plan_all
 from pipeline.progress import clock, size
 from pipeline.record import Previous, read_previous
 from pipeline.run import Summary
@@ -199,8 +199,8 @@ def summary_text(summary: Summary) -> str:
     else:
         lines.append("nothing to do: everything is fresh")
     lines += _some([f"note: {note}" for note in summary.notes])
-    # That the default has no second pass is said by `plan` and `status`.
-    off = {name: plan.off for name, plan in summary.plans.items() if plan.off != ONE_PASS}
+    # That the default has no second pass, and what is not selected from, say `plan` and `status`.
+    off = {name: plan.off for name, plan in summary.plans.items() if plan.off not in BY_CHOICE}
     lines += _off(off)
     for name, plan in summary.plans.items():
         for reason, count in Counter(plan.blocked.values()).items():

@@ -15,8 +15,9 @@ from cache.store import Store
 from pipeline.environment import source_digest
 from pipeline.graph import NODES
 from pipeline.inputs import Inputs
-from pipeline.plan import StagePlan, Upstream, plan_stage, recipe_of_node
+from pipeline.plan import StagePlan, Upstream, plan_stage
 from pipeline.record import Previous
+from pipeline.values import recipe_of_node
 from pipeline.world import Video, World
 
 LOOKED_AT = 200

@@ -1,4 +1,4 @@
-"""Stage select (a data set): the layer that the scorer is fitted on."""
+"""Stage select (a data set): the layer, or the attention heads, that the scorer is fitted on."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from typing import Any
 from cache.digest import write_json
 from cache.errors import ConfigError
 from cache.fields import at_least, recipe
-from manifests.schema import LAYERS, SELECTION
+from manifests.schema import HEAD_SELECTION, HEADS, LAYERS, SELECTION
 from stages.contract import Job, Result
-from stages.probes.selection import METRICS, SUMMED, allowed_methods, strategy_of, z_scores
+from stages.probes.choice import Choice
+from stages.probes.heads import ranking
+from stages.probes.selection import (
+    METRICS,
+    SUMMED,
+    allowed_methods,
+    chooses,
+    strategy_of,
+    z_scores,
+)
 
 VERSION = 2
 
 
 def _known(value: Any) -> str | None:
     try:
-        strategy_of(value)
+        chooses(value)
     except ConfigError:
         return f"must be one of {allowed_methods()}"
     return None
@@ -26,25 +35,37 @@ def _known(value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Settings:
-    """How the layer is chosen."""
+    """How the layer, or the heads, are chosen."""
 
     method: str = recipe(
         "dlsp",
-        "dlsp (KL + LDR + entropy), last, fixed:N, kl, ldr, entropy or silhouette",
+        "a layer by dlsp (KL + LDR + entropy), last, fixed:N, kl, ldr, entropy or silhouette; "
+        "heads by rhi (over all prompts) or separability (needs forward.heads)",
         check=_known,
     )
     prompt: int = recipe(0, "which of forward.prompts is probed, counted from 0", check=at_least(0))
+    heads_top: int = recipe(5, "heads that rhi and separability choose", check=at_least(1))
+    heads_lambda: float = recipe(
+        0.5, "what a head's deviation over the prompts counts in rhi", check=at_least(0)
+    )
 
 
 def compute(job: Job[Settings]) -> Result:
-    """Write choice.json {layer}, and beside it layers.parquet and selection.json.
+    """Write choice.json {layer} or {heads}, and beside it a table and selection.json.
 
-    Reads "table" (the statistics). choice.json alone is the content of the artifact, so that a
-    method that chooses the same layer leaves what follows as it is; layers.parquet (every figure of
-    every kept layer) and selection.json {method, prompt, layer, layers} say how it came about.
-    Raises ConfigError for an unknown method, a layer that is not kept, or a method that has no
-    finite figure to rank by.
+    Reads "table" (the statistics of the layers, or the figures of the heads, as the method asks).
+    choice.json alone is the content of the artifact, so that a method that chooses the same leaves
+    what follows as it is. layers.parquet or heads.parquet (every figure of everything that is kept)
+    and selection.json {method, prompt, layer or heads, layers} say how it came about. Raises
+    ConfigError for an unknown method, a layer that is not kept, or a method that has no finite
+    figure to rank by.
     """
+    if chooses(job.settings.method) == "heads":
+        return _choose_heads(job)
+    return _choose_layer(job)
+
+
+def _choose_layer(job: Job[Settings]) -> Result:
     from manifests.table import read_table, write_table
 
     settings = job.settings
@@ -56,12 +77,36 @@ def compute(job: Job[Settings]) -> Result:
         raise ConfigError(
             f"the statistics have layers {layers}, expected increasing numbers; run them again"
         )
-    choice = strategy.choose(layers, {name: columns[name] for name in METRICS})
+    ranked = strategy.choose(layers, {name: columns[name] for name in METRICS})
     columns |= {f"z_{name}": z_scores(layers, columns[name]) for name in SUMMED}
-    columns["score"] = choice.score
-    columns["chosen"] = [layer == choice.layer for layer in layers]
+    columns["score"] = ranked.score
+    columns["chosen"] = [layer == ranked.layer for layer in layers]
     write_table(job.out / "layers.parquet", SELECTION, columns)
-    record = {"method": settings.method, "prompt": settings.prompt, "layer": choice.layer}
-    write_json(job.out / "selection.json", {**record, "layers": layers})
-    write_json(job.out / "choice.json", {"layer": choice.layer})
+    _write(job, Choice(layer=ranked.layer), {"layers": layers})
     return Result(len(layers), auxiliary=frozenset({"layers.parquet", "selection.json"}))
+
+
+def _choose_heads(job: Job[Settings]) -> Result:
+    from manifests.table import read_table, write_table
+
+    settings = job.settings
+    table = read_table(job.inputs["table"].file("heads.parquet"), HEADS)
+    columns: dict[str, Any] = {name: table.column(name).to_pylist() for name in HEADS.names}
+    figures = ranking.figures_of(columns)
+    stable = ranking.stability(figures, settings.heads_lambda)
+    score = ranking.METHODS[settings.method](figures, stable, settings.prompt)
+    heads = ranking.highest(figures.heads, score, settings.heads_top, settings.method)
+    columns |= ranking.columns_of(stable)
+    columns["score"] = [value for value in score for _ in figures.prompts]
+    columns["chosen"] = [pair in heads for pair in figures.heads for _ in figures.prompts]
+    write_table(job.out / "heads.parquet", HEAD_SELECTION, columns)
+    top = {"top": settings.heads_top, "kept": len(figures.heads), "prompts": len(figures.prompts)}
+    _write(job, Choice(heads=heads), {**top, "lambda": settings.heads_lambda})
+    return Result(len(figures.heads), auxiliary=frozenset({"heads.parquet", "selection.json"}))
+
+
+def _write(job: Job[Settings], choice: Choice, more: dict[str, Any]) -> None:
+    """Write choice.json, and selection.json with how the choice came about."""
+    record = {"method": job.settings.method, "prompt": job.settings.prompt, **choice.record()}
+    write_json(job.out / "selection.json", {**record, **more})
+    write_json(job.out / "choice.json", choice.record())

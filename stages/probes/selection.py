@@ -1,4 +1,4 @@
-"""Strategies that choose the layer on which the scorer is fitted.
+"""Strategies that choose the layer on which the scorer is fitted, and the names of all methods.
 
 Plain Python on purpose: a table of layers is small, and `hiprobe plan` checks a method's name
 without loading anything.
@@ -10,10 +10,11 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from cache.errors import ConfigError
 from cache.ranges import ranges_of
+from stages.probes.heads import ranking
 
 METRICS = ("kl", "ldr", "entropy", "silhouette")
 SUMMED = ("kl", "ldr", "entropy")
@@ -126,8 +127,19 @@ STRATEGIES: dict[str, Callable[[], LayerStrategy]] = {
 """Strategies by name; besides, fixed:N names layer N."""
 
 
+def chooses(method: str) -> Literal["layer", "heads"]:
+    """What a method chooses; raises ConfigError for an unknown one that lists the allowed ones."""
+    if method in ranking.METHODS:
+        return "heads"
+    strategy_of(method)
+    return "layer"
+
+
 def strategy_of(method: str) -> LayerStrategy:
-    """The strategy of a name; raises ConfigError that lists the allowed ones."""
+    """The strategy of a method that chooses a layer.
+
+    Raises ConfigError that lists the allowed methods for any other.
+    """
     if method in STRATEGIES:
         return STRATEGIES[method]()
     if fixed := re.fullmatch(r"fixed:(\d+)", method, flags=re.ASCII):
@@ -136,5 +148,6 @@ def strategy_of(method: str) -> LayerStrategy:
 
 
 def allowed_methods() -> str:
-    """The names that `strategy_of` takes, for messages."""
-    return ", ".join([*STRATEGIES, 'or "fixed:N" with a layer number such as "fixed:16"'])
+    """The names of all methods, for messages."""
+    layers = ", ".join([*STRATEGIES, '"fixed:N" with a layer number such as "fixed:16"'])
+    return f"{layers}, or for heads {' or '.join(ranking.METHODS)}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 ORDER = (
-    "index", "decode", "sample", "forward", "statistics", "select", "fit", "forward_selected",
+    "index", "decode", "sample", "forward", "statistics", "heads", "select", "fit", "forward_selected",
     "score", "localize", "explain", "evaluate", "report",
 )  # fmt: skip
 """How stages are ordered for a reader; one that is not named here follows after them."""

@@ -72,6 +72,27 @@ def test_sections_that_agree_are_taken(tmp_path: Path) -> None:
     load(tmp_path, "[select]\nmethod = 'last'\n[forward]\nlayers = [16, 24]")
     scorer = "[run]\nscorer = 'there'\n"  # with one, nothing is selected
     load(tmp_path, f"{scorer}[select]\nmethod = 'fixed:18'\n[forward]\nlayers = [16, 24]")
+    load(tmp_path, "[select]\nmethod = 'rhi'\n[forward]\nheads = 'all'")
+    pairs = "[forward]\nheads = [[16, 0], [16, 1]]\n"
+    load(tmp_path, f"{pairs}[select]\nmethod = 'separability'\nheads_top = 2")
+    load(tmp_path, f"{scorer}[select]\nmethod = 'rhi'")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[select]\nmethod = 'rhi'", r"no attention heads are kept; set forward\.heads to \"all\""),
+        (
+            "[select]\nmethod = 'rhi'\n[forward]\nheads = [[16, 0], [16, 1]]",
+            r"select\.heads_top = 5: forward\.heads keeps 2; keep more",
+        ),
+        ("[select]\nheads_top = 0", "must be at least 1"),
+        ("[select]\nheads_lambda = -0.5", "must be at least 0"),
+    ],
+)
+def test_heads_that_cannot_be_chosen_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, text)
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:

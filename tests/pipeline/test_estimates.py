@@ -157,6 +157,20 @@ def test_a_choice_that_follows_from_the_configuration_is_known(
     assert [case["layer"] for case in second["cases"]] == layers
 
 
+@pytest.mark.parametrize(
+    ("kept", "depths"),
+    [("all", (20, 1, 32)), ([[3, 0], [3, 1], [9, 5], [17, 2], [30, 7]], (18, 4, 31))],
+)
+def test_heads_that_are_still_to_be_chosen_show_the_range(
+    basis: Basis, kept: Any, depths: tuple[int, ...]
+) -> None:
+    settings = two_passes(forward={"heads": kept}, select={"method": "rhi"})
+    cases = estimated(worlds.world(settings), basis)["passes"][1]["cases"]
+    assert [case["layer"] for case in cases] == list(depths)
+    assert cases[0]["kept"] == f"5 heads up to layer {depths[0] - 1}"
+    assert {case["bytes_per_segment"] for case in cases} == {5 * 128 * 2}
+
+
 def test_a_choice_that_was_made_is_used(basis: Basis) -> None:
     world = worlds.world(two_passes())
     chosen = dataclasses.replace(basis, choice={"layer": 12})

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cache.fields import notes
+from pipeline.assemble import tasks_of
 from pipeline.config import SECTIONS
 from pipeline.graph import NODES
+from pipeline.inputs import Inputs
 from pipeline.plan import plan_all
 from tests.pipeline import worlds
 
 EVERYTHING = tuple(NODES)
 
 
-def after(*stages: str, off: tuple[str, ...] = ("forward_selected",)) -> tuple[str, ...]:
+OFF = ("heads", "forward_selected")
+"""Stages that the default has no use for."""
+LAYERS = ("moments", "statistics")
+"""Stages that a run which selects heads has no use for."""
+
+
+def after(*stages: str, off: tuple[str, ...] = OFF) -> tuple[str, ...]:
     """These stages and everything that reads from them, directly or not."""
     stale = set(stages)
     for node in NODES.values():
@@ -70,7 +79,8 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "forward.layers": ([1, 2], after("forward")),
     "forward.heads": ("all", after("forward")),
     "forward.yes_no": (True, after("forward")),
-    "forward.test_layers": ("selected", after("forward_selected")),  # another stage, no other key
+    # another stage, no other key
+    "forward.test_layers": ("selected", after("forward_selected", off=("heads",))),
     "forward.store_dtype": ("float32", after("forward")),
     "forward.batch": (1, NOTHING),
     "forward.prepare_threads": (1, NOTHING),
@@ -79,8 +89,14 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "statistics.silhouette_samples": (100, after("statistics")),
     "statistics.seed": (1, after("statistics")),
     "statistics.workers": (1, NOTHING),
+    "heads.eps": (1e-3, NOTHING),  # a layer is selected: see HEADS
+    "heads.samples": (100, NOTHING),
+    "heads.starts": (1, NOTHING),
+    "heads.seed": (1, NOTHING),
     "select.method": ("last", after("select")),
     "select.prompt": (1, after("moments")),
+    "select.heads_top": (2, NOTHING),
+    "select.heads_lambda": (0.0, NOTHING),
     "fit.scorer": ("logistic", NOTHING),  # the only one there is
     "fit.c": (0.1, after("fit")),
     "fit.standardise": (False, after("fit")),
@@ -109,6 +125,23 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "report.thumbnails": (2, ("report",)),
 }
 
+AFTER_HEADS = after("heads", off=(*LAYERS, "forward_selected"))
+AFTER_CHOICE = after("select", off=(*LAYERS, *OFF))
+HEADS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "forward.heads": ([[1, 0], [1, 1], [2, 0], [2, 1], [3, 0]], after("forward", off=(*LAYERS, "forward_selected"))),
+    "forward.prompts": (["What happens?"], after("forward", off=(*LAYERS, "forward_selected"))),
+    "statistics.bins": (32, NOTHING),
+    "heads.eps": (1e-3, AFTER_HEADS),
+    "heads.samples": (100, AFTER_HEADS),
+    "heads.starts": (1, AFTER_HEADS),
+    "heads.seed": (1, AFTER_HEADS),
+    "select.method": ("separability", AFTER_CHOICE),
+    "select.prompt": (1, AFTER_CHOICE),
+    "select.heads_top": (2, AFTER_CHOICE),
+    "select.heads_lambda": (0.0, AFTER_CHOICE),
+}  # fmt: skip
+"""The same where heads are selected."""
+
 
 def test_every_field_is_in_the_table() -> None:
     fields = {f"{s}.{name}" for s, settings in SECTIONS.items() for name in notes(settings)}
@@ -125,8 +158,48 @@ def test_a_field_makes_stale_what_depends_on_it_and_nothing_else(field: str) -> 
     assert tuple(worlds.work(plan_all(changed))) == expected
 
 
+@pytest.mark.parametrize("field", HEADS)
+def test_where_heads_are_selected_other_fields_count(field: str) -> None:
+    base: dict[str, Any] = {"forward": {"heads": "all"}, "select": {"method": "rhi"}}
+    settled, plans = worlds.settle(worlds.world(worlds.config(**base)))
+    assert [name for name, plan in plans.items() if plan.off] == [*LAYERS, "forward_selected"]
+    section, name = field.split(".")
+    value, expected = HEADS[field]
+    sections = {**base, section: {**base.get(section, {}), name: value}}
+    changed = worlds.world(worlds.config(**sections), committed=settled.committed)
+    assert tuple(worlds.work(plan_all(changed))) == expected
+
+
+def test_heads_of_the_probing_videos_alone_are_compared() -> None:
+    sections: dict[str, Any] = {"forward": {"heads": "all"}, "select": {"method": "rhi"}}
+    settled, _ = worlds.settle(worlds.world(worlds.config(**sections)))
+    plan = plan_all(settled)["heads"]
+    (task,) = tasks_of(
+        dataclasses.replace(plan, todo=["dataset"]), settled, plan_all(settled), Path("store")
+    )
+    probing = {v.video_id for v in settled.videos or () if v.subset == "probing"}
+    assert {role: set(keys) for role, (_, keys) in task.many.items()} == {
+        "states": probing, "plan": probing,
+    }  # fmt: skip
+    assert set(task.values) == {"labels"}
+    assert set(task.values["labels"]) == probing
+
+
+def test_what_is_selected_is_read_from_one_table() -> None:
+    for sections, stage in (
+        ({}, "statistics"),
+        ({"forward": {"heads": "all"}, "select": {"method": "separability"}}, "heads"),
+    ):
+        settled, plans = worlds.settle(worlds.world(worlds.config(**sections)))
+        for reader in ("select", "report"):
+            found = Inputs(NODES[reader], settled, plans).single("dataset")["table"]
+            assert isinstance(found, tuple)
+            assert found[0] == stage
+
+
 def test_a_recipe_field_changes_a_key_and_a_knob_never_does() -> None:
     for field, (_, stale) in SENSITIVITY.items():
+        stale = HEADS.get(field, ("", ()))[1] or stale
         section, name = field.split(".")
         kind = notes(SECTIONS[section])[name].kind
         if field == "forward.test_layers":
@@ -144,28 +217,24 @@ def test_the_version_of_a_stage_makes_it_and_what_follows_stale() -> None:
         changed = dataclasses.replace(settled, versions=versions)
         stale = set(worlds.work(plan_all(changed)))
         expected = set(after(stage)) - ({"report"} if stage == "index" else set())
-        expected = set() if stage == "forward_selected" else expected  # it is off
+        expected = set() if stage in OFF else expected
         # The version of forward and sample is part of what a scorer's features are.
         assert stale == expected, stage
 
 
 def test_the_scorer_of_another_run_replaces_the_fitting_stages() -> None:
-    from pathlib import Path
-
     from pipeline.world import OutsideScorer
 
     settled, _ = worlds.settle(worlds.world())
     scorer = OutsideScorer(Path("scorer"), worlds.sha("scorer"), {})
     plans = plan_all(dataclasses.replace(settled, scorer=scorer))
     off = [name for name, plan in plans.items() if plan.off]
-    assert off == ["moments", "statistics", "select", "fit", "forward_selected"]
+    assert off == ["moments", "statistics", "heads", "select", "fit", "forward_selected"]
     assert set(worlds.work(plans)) == {"score", "localize", "explain", "evaluate", "report"}
 
 
 def test_no_key_holds_a_path() -> None:
     settled, plans = worlds.settle(worlds.world())
-    from pipeline.inputs import Inputs
-
     for name, plan in plans.items():
         inputs = Inputs(NODES[name], settled, plans)
         for item in plan.keys:

@@ -11,7 +11,8 @@ from cache.catalog import StageCatalog
 from cache.keys import Keymaker
 from pipeline.graph import GRAPH, NODES
 from pipeline.inputs import Inputs
-from pipeline.plan import keymaker, plan_all, plan_stage, recipe_of_node
+from pipeline.plan import keymaker, plan_all, plan_stage
+from pipeline.values import recipe_of_node
 from pipeline.world import DATASET, Failure
 from tests.pipeline import worlds
 

@@ -1,4 +1,4 @@
-"""Stage select: one layer is chosen, and every figure is kept whatever the method."""
+"""Stage select: a layer or heads are chosen, and every figure is kept whatever the method."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,11 @@ import pytest
 from cache.digest import read_json
 from cache.errors import ConfigError
 from cache.fields import notes
-from manifests.schema import LAYERS, SELECTION
+from manifests.schema import HEAD_SELECTION, HEADS, LAYERS, SELECTION
 from manifests.table import read_table, write_table
 from stages import select
 from stages.contract import Job
+from stages.probes.heads.ranking import FIGURES
 from tests.payload import Folder
 
 
@@ -129,3 +130,102 @@ def test_a_method_is_checked_before_anything_runs(tmp_path):
 def test_a_table_whose_layers_repeat_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"layers \[1, 3, 3, 4, 5\], expected increasing"):
         select.compute(make_job(tmp_path, "dlsp", layers=[1, 3, 3, 4, 5]))
+
+
+PAIRS = [(layer, head) for layer in (4, 6) for head in (0, 2, 3)]
+
+
+def make_heads_job(tmp_path, method, out="out", lost=(), **settings):
+    """Six heads at three prompts; the figures of the heads in `lost` are null."""
+    for name in ("heads", out):
+        (tmp_path / name).mkdir(exist_ok=True)
+    rows = [(*pair, prompt) for pair in PAIRS for prompt in range(3)]
+    columns = dict(zip(("layer", "head", "prompt"), zip(*rows, strict=True), strict=True))
+    columns |= {"n_normal": [10] * 18, "n_anomalous": [8] * 18}
+    generator = np.random.default_rng(4)
+    for name in FIGURES:
+        values = generator.random(18)
+        columns[name] = [
+            None if row[:2] in lost else float(v) for row, v in zip(rows, values, strict=True)
+        ]
+    write_table(tmp_path / "heads/heads.parquet", HEADS, columns)
+    inputs = {"table": Folder(tmp_path / "heads")}
+    return Job("set", select.Settings(method=method, **settings), tmp_path / out, inputs), columns
+
+
+def naive_rss(columns, weight):
+    """RSS by pair as the formulas stand, row by row."""
+    saliency = {}
+    for prompt in range(3):
+        at = [i for i, p in enumerate(columns["prompt"]) if p == prompt]
+        scaled = []
+        for name in ("lda", "kl", "mmd", "nmi"):
+            values = [columns[name][i] for i in at]
+            scaled.append([(v - min(values)) / (max(values) - min(values)) for v in values])
+        for place, pair in enumerate(PAIRS):
+            saliency.setdefault(pair, []).append(sum(s[place] for s in scaled) / 4)
+    return {pair: np.mean(s) - weight * np.std(s) for pair, s in saliency.items()}
+
+
+@pytest.mark.parametrize(("top", "weight"), [(1, 0.5), (3, 0.5), (3, 3.0), (6, 0.0)])
+def test_rhi_chooses_the_heads_of_the_highest_rss(tmp_path, top, weight):
+    job, columns = make_heads_job(tmp_path, "rhi", heads_top=top, heads_lambda=weight)
+    assert select.compute(job).rows == 6
+    rss = naive_rss(columns, weight)
+    expected = sorted(sorted(PAIRS, key=lambda pair: -rss[pair])[:top])
+    assert read_json(job.out / "choice.json") == {"heads": [list(pair) for pair in expected]}
+    assert read_json(job.out / "selection.json") == {
+        "method": "rhi", "prompt": 0, "heads": [list(pair) for pair in expected], "top": top,
+        "lambda": weight, "kept": 6, "prompts": 3,
+    }  # fmt: skip
+    table = read_table(job.out / "heads.parquet", HEAD_SELECTION).to_pylist()
+    assert len(table) == 18
+    for row in table:
+        pair = (row["layer"], row["head"])
+        assert row["rss"] == row["score"] == pytest.approx(rss[pair], rel=1e-12)
+        assert row["chosen"] == (pair in expected)
+    for name in FIGURES:
+        assert [row[name] for row in table] == columns[name]
+
+
+def test_separability_chooses_by_the_probed_prompt(tmp_path):
+    choices = []
+    for prompt in range(3):
+        job, columns = make_heads_job(
+            tmp_path, "separability", f"out{prompt}", heads_top=2, prompt=prompt
+        )
+        select.compute(job)
+        values = dict(zip(PAIRS, columns["separability"][prompt::3], strict=True))
+        expected = sorted(sorted(PAIRS, key=lambda pair: -values[pair])[:2])
+        choices.append(read_json(job.out / "choice.json"))
+        assert choices[-1] == {"heads": [list(pair) for pair in expected]}
+        table = read_table(job.out / "heads.parquet", HEAD_SELECTION).to_pylist()
+        assert {(r["layer"], r["head"]): r["score"] for r in table} == values
+        assert None not in {row["rss"] for row in table}
+    assert len({str(choice) for choice in choices}) > 1
+
+
+def test_of_heads_too_the_choice_alone_is_content(tmp_path):
+    job, _ = make_heads_job(tmp_path, "rhi", heads_top=6)
+    auxiliary = select.compute(job).auxiliary
+    assert {path.name for path in job.out.iterdir()} - auxiliary == {"choice.json"}
+    other, _ = make_heads_job(tmp_path, "separability", "other", heads_top=6)
+    select.compute(other)
+    assert (job.out / "choice.json").read_bytes() == (other.out / "choice.json").read_bytes()
+
+
+def test_heads_without_figures_are_never_chosen(tmp_path):
+    job, _ = make_heads_job(tmp_path, "rhi", lost=[(4, 2), (6, 3)], heads_top=4)
+    select.compute(job)
+    assert read_json(job.out / "choice.json") == {"heads": [[4, 0], [4, 3], [6, 0], [6, 2]]}
+    job, _ = make_heads_job(tmp_path, "rhi", "more", lost=[(4, 2), (6, 3)], heads_top=5)
+    with pytest.raises(ConfigError, match=r"choose 5 heads, and of 6 that are kept 4 have"):
+        select.compute(job)
+    with pytest.raises(ConfigError, match=r"choose 7 heads, .* lower select\.heads_top"):
+        select.compute(make_heads_job(tmp_path, "separability", "seven", heads_top=7)[0])
+
+
+def test_the_methods_of_heads_are_known():
+    check = notes(select.Settings)["method"].check
+    assert check("rhi") is check("separability") is None
+    assert "rhi or separability" in check("best")
