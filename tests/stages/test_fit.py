@@ -14,7 +14,7 @@ from manifests.schema import PROBING_SCORES, SEGMENTS
 from manifests.table import read_table, write_table
 from stages import fit
 from stages.contract import Job
-from stages.probes.scorers import SCORERS, load_scorer
+from stages.probes.scorers import SCORERS, FitOptions, load_scorer
 from tests.payload import Folder
 from tests.states import OTHER, QUESTION, write_artifact, write_heads_artifact
 
@@ -193,6 +193,37 @@ def test_heads_that_are_not_kept_are_named(tmp_path):
     write_json(tmp_path / "choice/choice.json", {"heads": [[0, 1]]})
     with pytest.raises(ConfigError, match=r"a: attention heads .* set forward\.heads"):
         fit.compute(job)
+
+
+@pytest.mark.parametrize("kind", SCORERS)
+def test_every_scorer_is_fitted_with_the_settings_recorded_and_found_again(tmp_path, kind):
+    changed = {"c": 0.3, "balance": "resample", "standardise": False, "max_iter": 500, "seed": 3}
+    videos, outs = make_videos(dim=70), []  # more dimensions than rows
+    for name in ("one", "two"):
+        job = make_job(tmp_path, videos, out=name, scorer=kind, **changed)
+        result = fit.compute(job)
+        outs.append({path.name: path.read_bytes() for path in job.out.iterdir()})
+        assert (result.rows, result.notes) == (64, ())
+    assert outs[0] == outs[1]
+    rows, labels = rows_and_labels(videos)
+    direct, report = SCORERS[kind].fit(rows.astype(np.float32), labels, FitOptions(**changed))
+    found = load_scorer(job.out)
+    assert {k: v.tobytes() for k, v in found.tensors().items()} == {
+        k: v.tobytes() for k, v in direct.tensors().items()
+    }
+    scores = read_table(job.out / "probing_scores.parquet", PROBING_SCORES)["score"].to_numpy()
+    np.testing.assert_array_equal(scores, found.score(rows.astype(np.float32)))
+    record = read_json(job.out / "scorer.json")
+    assert record["mu"] == pytest.approx(scores.mean(), rel=1e-12)
+    assert (record["kind"], record["dim"]) == (kind, 70)
+    assert (record["iterations"], record["converged"]) == (report.iterations, True)
+
+
+def test_an_svm_that_did_not_converge_is_noted(tmp_path):
+    job = make_job(tmp_path, make_videos(), scorer="svm", c=1e4, max_iter=1)
+    result = fit.compute(job)
+    assert "not converged after 1 iterations" in result.notes[0]
+    assert read_json(job.out / "scorer.json")["converged"] is False
 
 
 def test_settings_name_the_scorers_there_are():
