@@ -57,8 +57,8 @@ class Scorer(Protocol):
     def score(self, rows: Rows) -> Floats:
         """How anomalous each row of [n, dim] is: float64 [n] in [0, 1], larger is more.
 
-        A row's score depends on that row alone, to the last bit. Raises ConfigError for rows of
-        another width than the fitted ones.
+        A row's score depends on that row alone, to the last bit, and is NaN where the row is not
+        finite. Raises ConfigError for rows of another width than the fitted ones.
         """
         ...
 

@@ -146,5 +146,5 @@ def _nearness(rows: Floats, centres: Floats) -> Floats:
     normal, anomalous = np.sqrt(squared_distances(rows, centres)).T
     total = normal + anomalous
     nearness: Floats = np.full(len(rows), 0.5)
-    np.divide(normal, total, out=nearness, where=total > 0)
+    np.divide(normal, total, out=nearness, where=total != 0)  # NaN stays NaN
     return nearness

@@ -17,13 +17,19 @@ BLOCK = 64
 
 
 def standardised(rows: Rows, mean: Floats, scale: Floats) -> Floats:
-    """(row - mean) / scale, float64 [n, dim]; raises ConfigError for rows of another width."""
+    """(row - mean) / scale, float64 [n, dim]; NaN all through where a row is not finite.
+
+    Raises ConfigError for rows of another width.
+    """
     if rows.ndim != 2 or rows.shape[1] != len(mean):
         raise ConfigError(
             f"the scorer was fitted on [n, {len(mean)}], hidden states are {list(rows.shape)}; "
             "fit it again on features of this backbone"
         )
-    return np.ascontiguousarray((rows - mean) / scale)
+    found: Floats = np.ascontiguousarray((rows - mean) / scale)
+    # An infinite number would end in a kernel of 0 or a sigmoid of 1, and look like a score.
+    found[~np.isfinite(found).all(axis=1)] = np.nan
+    return found
 
 
 def products(rows: Floats, matrix: Floats) -> Floats:

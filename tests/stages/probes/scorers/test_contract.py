@@ -128,6 +128,19 @@ def test_all_rows_equal_cannot_be_told_apart(kind: str) -> None:
 
 
 @KINDS
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_row_that_is_not_finite_has_no_score_and_its_neighbours_have_theirs(
+    kind: str, value: float
+) -> None:
+    scorer, (rows, _) = fitted(kind), samples(seed=1, n=5)
+    before = scorer.score(rows)
+    rows[2, 4] = value
+    after = scorer.score(rows)
+    assert np.isnan(after).tolist() == [False, False, True, False, False]
+    assert np.delete(after, 2).tobytes() == np.delete(before, 2).tobytes()
+
+
+@KINDS
 def test_rows_of_another_width_are_refused(kind: str) -> None:
     scorer = fitted(kind)
     with pytest.raises(ConfigError, match=r"fitted on \[n, 6\], hidden states are \[2, 5\]"):
