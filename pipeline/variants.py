@@ -157,8 +157,8 @@ def _problem(summary: Summary, known: Collection[Failed]) -> str:
     ]
     if new:
         stage, first = new[0]
-        text = f"{len(new)} items failed, the first: {stage} of {first.item}: {first.message}"
-        return " ".join(text.split())
+        more = f" (and {len(new) - 1} more items)" if len(new) > 1 else ""
+        return " ".join(f"{stage} of {first.item}: {first.message}{more}".split())
     plan = summary.plans[LAST]
     if plan.digests:
         return ""

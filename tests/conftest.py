@@ -19,8 +19,12 @@ from click.testing import CliRunner
 # Set before anything imports torch; the numbers are the same, bit for bit.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from manifests.schema import STAGE_MANIFEST
+from manifests.table import read_table
 from pipeline.cli import main
 
+KEY = 64
+"""Digits of a key."""
 HIPROBE = [sys.executable, "-m", "pipeline"]
 
 
@@ -67,12 +71,29 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(folder, done.stdout)
 
 
+def copy_of(demo: Demo, folder: Path) -> Demo:
+    """The finished run in another folder, without its variants: stores can be copied.
+
+    What only the variants have made is left out, so that the store of a test holds what one
+    configuration makes.
+    """
+    keys = set()
+    for manifest in demo.folder.glob("manifests/*.parquet"):
+        keys |= set(read_table(manifest, STAGE_MANIFEST, ["key"])["key"].to_pylist())
+
+    def left_out(where: str, names: list[str]) -> list[str]:
+        if Path(where) == demo.folder:
+            return [name for name in names if name in ("variants", "variants.parquet")]
+        return [name for name in names if len(name) == KEY and name not in keys]
+
+    shutil.copytree(demo.folder, folder, ignore=left_out)
+    return Demo(folder, demo.printed)
+
+
 @pytest.fixture
 def own_demo(demo: Demo, tmp_path: Path) -> Demo:
-    """A copy of the finished demonstration that a test may change: stores can be copied."""
-    folder = tmp_path / "runs" / "demo"
-    shutil.copytree(demo.folder, folder)
-    return Demo(folder, demo.printed)
+    """A copy of the finished run, without its variants, that a test may change."""
+    return copy_of(demo, tmp_path / "runs" / "demo")
 
 
 @pytest.fixture

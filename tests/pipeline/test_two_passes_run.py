@@ -13,7 +13,7 @@ from cache.arrays import States
 from cache.digest import read_json
 from manifests.schema import RUN_SCORES
 from manifests.table import read_table
-from tests.conftest import Called, Demo, call
+from tests.conftest import Called, Demo, call, copy_of
 
 Hiprobe = Callable[..., Called]
 TWO = ("--set", "forward.test_layers=selected")
@@ -50,8 +50,7 @@ def until(hiprobe: Hiprobe, demo: Demo, stage: str, *words: object) -> dict[str,
 def turned(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """A demonstration whose switch was turned after it was finished; nobody may change it."""
     folder = tmp_path_factory.mktemp("turned") / "runs" / "demo"
-    shutil.copytree(demo.folder, folder)
-    copy = Demo(folder, demo.printed)
+    copy = copy_of(demo, folder)
     before = artifacts(folder, "forward")
     built = until(call, copy, "localize", *TWO)
     assert built.pop("forward_selected") == built.pop("score") == REST
