@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from cache.ranges import ranges_of
 from stages.reporting import charts, figures, provenance
+from stages.reporting.heads import heads_of, named_heads, number
 from stages.reporting.reading import Material
 from stages.reporting.videos import Choice, Entry, group_of
 
@@ -60,6 +61,8 @@ def render_page(
         "explained": explained,
         **_metrics(material),
         **_layers(material),
+        **heads_of(material),
+        "fitted_on": _fitted_on(material.scorer or {}),
         **_probing(material),
         **_provenance(material),
     }
@@ -127,9 +130,9 @@ def _layers(material: Material) -> dict[str, Any]:
         {
             "layer": layer,
             "chosen": layer == chosen,
-            "score": _number(sums[i]),
-            "rank": _number(columns["score"][i]),
-            **{name: _number(columns[name][i]) for name, _, _ in MEASURES},
+            "score": number(sums[i]),
+            "rank": number(columns["score"][i]),
+            **{name: number(columns[name][i]) for name, _, _ in MEASURES},
         }
         for i, layer in enumerate(numbers)
     ]
@@ -147,15 +150,18 @@ def _layers(material: Material) -> dict[str, Any]:
     }
 
 
+def _fitted_on(scorer: Mapping[str, Any]) -> str:
+    """What a scorer reads, in words; empty where its record does not say."""
+    if scorer.get("heads"):
+        return f"on heads {named_heads(scorer['heads'])}"
+    return f"at layer {scorer['layer']}" if "layer" in scorer else ""
+
+
 def _most_bits(table: Mapping[str, Any] | None) -> float:
     """The highest entropy that a histogram of so many bins and samples can have, bits."""
-    if table is None:
+    if table is None or "bins" not in table:
         return 0.0
     return math.log2(min(table["bins"], table["n_normal"] + table["n_anomalous"]))
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
 
 
 def _probing(material: Material) -> dict[str, Any]:

@@ -56,8 +56,13 @@ def text_of(value: Any) -> str:
     if isinstance(value, Mapping):
         return json.dumps(value, sort_keys=True, ensure_ascii=False)
     if isinstance(value, (list, tuple)):
-        return ", ".join(text_of(inner) for inner in value) or "(none)"
+        return ", ".join(_inner_text(inner) for inner in value) or "(none)"
     return json.dumps(value)
+
+
+def _inner_text(value: Any) -> str:
+    """A value in a list; a list in a list, such as a [layer, head] pair, keeps its brackets."""
+    return json.dumps(value) if isinstance(value, (list, tuple)) else text_of(value)
 
 
 def split_counts(videos: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[int]]]:

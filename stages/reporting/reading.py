@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.digest import read_json
-from manifests.schema import CURVES, PROBING_SCORES, SELECTION, TableSchema
+from manifests.schema import CURVES, HEAD_SELECTION, PROBING_SCORES, SELECTION, TableSchema
 from manifests.table import read_table
 from stages.contract import Job, Payload
 
@@ -30,9 +30,11 @@ class Material:
     curves: Mapping[str, tuple[Floats, Floats]]
     """By curve ("roc", "pr"): x and y."""
     choice: Mapping[str, Any] | None
-    """selection.json: the chosen layer, and by which method of which layers."""
+    """selection.json: the chosen layer or heads, and by which method of which."""
     layers: Columns | None
-    """Columns of the selection."""
+    """Columns of the selection, where a layer was chosen."""
+    heads: Columns | None
+    """Columns of the selection, where heads were."""
     table: Mapping[str, Any] | None
     scorer: Mapping[str, Any] | None
     probing: tuple[Floats, Floats] | None
@@ -51,8 +53,9 @@ def read_material(job: Job[Any]) -> Material:
         metrics=_record(metrics, "metrics.json"),
         curves=_curves(metrics),
         choice=_record(choice, "selection.json"),
-        layers=columns_of(choice, "layers.parquet", SELECTION) if choice else None,
-        table=_record(job.inputs.get("table"), "statistics.json"),
+        layers=_columns(choice, "layers.parquet", SELECTION),
+        heads=_columns(choice, "heads.parquet", HEAD_SELECTION),
+        table=_table(job.inputs.get("table")),
         scorer=_record(job.inputs.get("scorer"), "scorer.json"),
         probing=_probing(job),
         threshold=_threshold(job),
@@ -63,6 +66,20 @@ def columns_of(payload: Payload, name: str, schema: TableSchema) -> Columns:
     """A table of a payload as lists by column."""
     columns: Columns = read_table(payload.file(name), schema).to_pydict()
     return columns
+
+
+def _columns(payload: Payload | None, name: str, schema: TableSchema) -> Columns | None:
+    """The same, None where there is no such table."""
+    if payload is None or not payload.holds(name):
+        return None
+    return columns_of(payload, name, schema)
+
+
+def _table(payload: Payload | None) -> Mapping[str, Any] | None:
+    """What the figures rest on, of layers or of heads."""
+    if payload is not None and payload.holds("heads.json"):
+        return _record(payload, "heads.json")
+    return _record(payload, "statistics.json")
 
 
 def _record(payload: Payload | None, name: str) -> Mapping[str, Any] | None:

@@ -104,6 +104,7 @@ def test_nested_records_become_dotted_rows() -> None:
         ("a", "null"), ("b.c", "x"), ("b.d", "1, 2.5"), ("e", "{}"), ("f", "(none)"), ("g", "true"),
     ]  # fmt: skip
     assert text_of("") == "(empty)"
+    assert text_of([[18, 4], [23, 27]]) == "[18, 4], [23, 27]"
 
 
 def test_labels_are_explained() -> None:

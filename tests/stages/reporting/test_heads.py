@@ -1,0 +1,111 @@
+"""The report of a run that chose attention heads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache.digest import read_json, write_json
+from manifests import schema
+from manifests.table import write_table
+from stages import select
+from stages.contract import Job
+from stages.probes.heads.ranking import FIGURES
+from tests.stages.test_report import Page, Run, make_run
+
+LAYERS, PER_LAYER, PROMPTS = 4, 7, 3
+DEAD = (1, 2)
+"""A head without figures."""
+
+
+def make_heads_run(root: Path, method: str = "rhi", prompts: int = PROMPTS) -> Run:
+    """The run of the report's other tests, with heads in the place of its layer."""
+    made = make_run(root)
+    table, choice = made.folder("heads"), made.folder("select")
+    rows = [(x, y, m) for x in range(LAYERS) for y in range(PER_LAYER) for m in range(prompts)]
+    generator = np.random.default_rng(0)
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(("layer", "head", "prompt"))}
+    columns |= {"n_normal": [9] * len(rows), "n_anomalous": [7] * len(rows)}
+    figures = {
+        name: [None if row[:2] == DEAD else float(generator.random()) for row in rows]
+        for name in FIGURES
+    }
+    write_table(table.path / "heads.parquet", schema.HEADS, {**columns, **figures})
+    record = {"eps": 1e-6, "n_normal": 9, "n_anomalous": 7, "samples": 16, "head_dim": 8}
+    write_json(table.path / "heads.json", record)
+    select.compute(
+        Job("set", select.Settings(method=method, heads_top=3), choice.path, {"table": table})
+    )
+    made.inputs |= {"choice": choice, "table": table}
+    scorer = made.inputs["scorer"].path / "scorer.json"
+    heads = read_json(choice.path / "choice.json")
+    write_json(scorer, {k: v for k, v in {**read_json(scorer), **heads}.items() if k != "layer"})
+    return made
+
+
+def chosen_of(run: Run) -> list[list[int]]:
+    found: list[list[int]] = read_json(run.inputs["choice"].path / "choice.json")["heads"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make_heads_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def page(run: Run) -> Page:
+    return run.page()
+
+
+def test_the_chosen_heads_are_named_and_what_they_were_ranked_by(run: Run, page: Page) -> None:
+    named = ", ".join(f"[{layer}, {head}]" for layer, head in chosen_of(run))
+    assert f"The method rhi chose 3 of 28 heads, as [layer, head]: {named}." in page.text
+    assert "RSS is the mean of S over 3 prompts less 0.5 of its deviation." in page.text
+    assert "16 samples (9 normal, 7 anomalous) of heads 8 wide." in page.text
+    assert "The heads and the scorer rest on these 1 alone" in page.text
+
+
+def test_there_is_a_map_of_heads_and_no_curve_of_layers(page: Page) -> None:
+    assert "RSS by layer and head" in page.source
+    assert "RSS of 28 heads; highest, " in page.source
+    assert "Sum score" not in page.source
+    assert "KL divergence by layer" not in page.source
+    assert {a["href"] for a in page.all("a")} >= {"#layers"}
+    assert "Heads Probing scores" in page.text
+
+
+def test_the_table_begins_with_the_chosen_heads(run: Run, page: Page) -> None:
+    table = page.text[page.text.index("The highest heads as a table") :]
+    for layer, head in chosen_of(run):
+        assert f"[{layer}, {head}] (chosen)" in table
+    assert table.count("(chosen)") == 3
+    assert table.index("[layer, head]") < table.index("(chosen)")
+    assert "The first 20 of 28;" in table
+    assert f"{list(DEAD)} " not in table[: table.index("The first 20")]
+
+
+def test_the_recipe_and_the_scorer_name_pairs_with_their_brackets(run: Run, page: Page) -> None:
+    named = ", ".join(f"[{layer}, {head}]" for layer, head in chosen_of(run))
+    assert f"heads {named}" in page.text
+
+
+def test_of_one_prompt_it_says_what_is_not_known(tmp_path: Path) -> None:
+    text = make_heads_run(tmp_path, prompts=1).page().text
+    assert "over 1 prompt less 0.5 of its deviation. Of one prompt nothing is known" in text
+
+
+def test_another_method_has_another_score(tmp_path: Path) -> None:
+    page = make_heads_run(tmp_path, "separability").page()
+    assert "The method separability chose 3 of 28 heads" in page.text
+    assert "Separability by layer and head" in page.source
+    assert "RSS is" not in page.text
+
+
+def test_the_heads_of_a_scorer_from_elsewhere_are_named(tmp_path: Path) -> None:
+    made = make_heads_run(tmp_path)
+    named = ", ".join(f"[{layer}, {head}]" for layer, head in chosen_of(made))
+    del made.inputs["choice"], made.inputs["table"]
+    assert f"the scorer was fitted elsewhere, on heads {named}." in made.page().text
