@@ -16,6 +16,7 @@ from pipeline.metrics import BASELINES, percent
 from pipeline.outputs import read_metrics
 from pipeline.variants import VariantRun
 from pipeline.view import table
+from stages.probes.choice import choice_of
 
 FILE = "variants.parquet"
 """Where the table lies in the results of the base run."""
@@ -128,9 +129,9 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _read_by(config: Config) -> dict[str, Any]:
     """The layer or the heads that the scorer reads, as its record says."""
     folder = config.path("run", "scorer") or config.results / "scorer"
-    record = read_json(folder / "scorer.json")
-    heads = " ".join(f"{layer}.{head}" for layer, head in record.get("heads", ()))
-    return {"layer": None if heads else record["layer"], "heads": heads}
+    choice = choice_of(read_json(folder / "scorer.json"))
+    heads = " ".join(f"{layer}.{head}" for layer, head in choice.heads)
+    return {"layer": choice.layer, "heads": heads}
 
 
 def _baselines(metrics: Mapping[str, Any]) -> list[Row]:

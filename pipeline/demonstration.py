@@ -85,7 +85,8 @@ def _comparison(settings: Config, runs: Sequence[VariantRun]) -> str:
 def demo_variants(layers: int) -> tuple[Variant, ...]:
     """What the demonstration compares, for a backbone with so many layers.
 
-    The ablations of HiProbe-VAD (arXiv 2507.17394): the layer, the scorer and the threshold.
+    The ablations of HiProbe-VAD (arXiv 2507.17394): the layer, the scorer and the threshold; and
+    attention heads in place of a layer, as HeadHunt-VAD (arXiv 2512.17601) chooses them.
     """
     middle = layers // 2
     scorers = [
@@ -110,6 +111,7 @@ def demo_variants(layers: int) -> tuple[Variant, ...]:
         Variant(f"fixed-{middle}", "the middle layer", {"select.method": f"fixed:{middle}"}),
         *scorers,
         *fixed,
+        Variant("heads", "the 5 most stable attention heads", {"select.method": "rhi"}),
     )
 
 
@@ -124,6 +126,7 @@ def demo_config(name: str) -> str:
                 "probing_share": 1.0,
             },
             "backbone": {"model": "backbone", "device": "cpu"},
+            "forward": {"heads": "all"},
             "explain": {"max_new_tokens": 24},
             "report": {"note": NOTE},
         },

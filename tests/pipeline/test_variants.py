@@ -324,6 +324,10 @@ def test_the_demonstration_prints_and_keeps_the_comparison(demo: Demo) -> None:
     for name in ("svm", "distance", "mahalanobis"):
         assert by_name[name].layer == base.layer
         assert read_json(demo.folder / "variants" / name / "scorer/scorer.json")["kind"] == name
+    scorer = read_json(demo.folder / "variants" / "heads" / "scorer/scorer.json")
+    heads = by_name["heads"]
+    assert [[int(n) for n in pair.split(".")] for pair in heads.heads.split()] == scorer["heads"]
+    assert (len(scorer["heads"]), heads.layer) == (5, None)
 
 
 def test_the_demonstration_fails_where_a_variant_does(
