@@ -58,7 +58,7 @@ class Cast:
     @property
     def car_length(self) -> float:
         """Length of a usual car in that lane, in pixels."""
-        return 1.75 * self.scene.height(self.lane.y)
+        return 1.5 * self.scene.height(self.lane.y)
 
 
 def draw_cast(scene: Scene, seed: int, palette: Palette, level: int, seconds: float) -> Cast:

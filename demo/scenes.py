@@ -145,7 +145,7 @@ def _street(rng: np.random.Generator) -> Scene:
         post = stroke((x, top + 8), (x, top - 48), 1.5, (60.0, 62.0, 66.0))
         paint(picture, strokes([post, disc(x, top - 50, 4, (235.0, 230.0, 190.0))]))
     return Scene(
-        "street", _textured(picture, rng), (top + 6, HEIGHT - 5), 60.0, 36.0, lanes
+        "street", _textured(picture, rng), (top + 6, HEIGHT - 5), 86.0, 58.0, lanes
     )  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def _car_park(rng: np.random.Generator) -> Scene:
         if rng.random() < 0.55:
             car = draw_car(rng, "training")
             facing = 1 if rng.random() < 0.5 else -1
-            paint(picture, strokes(car_rows(car, (x + 28, top + 12), 46, facing)))
+            paint(picture, strokes(car_rows(car, (x + 28, top + 12), 50, facing)))
     direction = 1 if rng.random() < 0.5 else -1
     lane = Lane(rng.uniform(120, 136), direction)
     for x in (rng.uniform(25, 75), rng.uniform(105, 135), rng.uniform(165, 215)):
@@ -172,7 +172,7 @@ def _car_park(rng: np.random.Generator) -> Scene:
     for y in (lane.y - 26, lane.y + 14):
         fill(picture, 0, y, WIDTH, y + 2, (190.0, 190.0, 185.0))
     return Scene(
-        "car park", _textured(picture, rng), (top + 24, HEIGHT - 5), 60.0, 36.0, (lane,)
+        "car park", _textured(picture, rng), (top + 24, HEIGHT - 5), 86.0, 58.0, (lane,)
     )  # fmt: skip
 
 
@@ -200,7 +200,7 @@ def _yard(rng: np.random.Generator) -> Scene:
     fill(picture, left, 0, right, top + 30, wall)
     fill(picture, left + 9, top - 10, left + 25, top + 30, _shade(rng, 50, 100, 20))
     return Scene(
-        "yard", _textured(picture, rng), (top + 6, HEIGHT - 5), 64.0, 42.0, (), (top, high)
+        "yard", _textured(picture, rng), (top + 6, HEIGHT - 5), 90.0, 62.0, (), (top, high)
     )  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def _shop(rng: np.random.Generator) -> Scene:
     stand = (float(rng.uniform(45, 95)), float(top + rng.uniform(8, 14)))
     fill(picture, stand[0] - 14, stand[1] - 16, stand[0] + 14, stand[1], _shade(rng, 80, 130, 20))
     return Scene(
-        "shop", _textured(picture, rng, 2), (top + 16, HEIGHT - 5), 66.0, 46.0, (),
+        "shop", _textured(picture, rng, 2), (top + 16, HEIGHT - 5), 90.0, 66.0, (),
         (line, 22.0), (stand[0], stand[1] - 17),
     )  # fmt: skip
 
@@ -268,7 +268,7 @@ def _square(rng: np.random.Generator) -> Scene:
             stroke((x + 12, top + 4), (x + 12, top + 11), 1, wood),
         ]
     paint(picture, strokes(rows))
-    return Scene("square", _textured(picture, rng), (top + 8, HEIGHT - 5), 62.0, 36.0)
+    return Scene("square", _textured(picture, rng), (top + 8, HEIGHT - 5), 86.0, 58.0)
 
 
 def _platform(rng: np.random.Generator) -> Scene:
@@ -288,7 +288,7 @@ def _platform(rng: np.random.Generator) -> Scene:
     for x in np.arange(rng.uniform(5, 50), WIDTH, 105):
         fill(picture, x, 0, x + 9, top + 14, pillar)
     return Scene(
-        "platform", _textured(picture, rng), (top + 10, HEIGHT - 5), 62.0, 42.0, (), (top, 0.0)
+        "platform", _textured(picture, rng), (top + 10, HEIGHT - 5), 86.0, 62.0, (), (top, 0.0)
     )  # fmt: skip
 
 
