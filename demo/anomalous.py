@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from demo.canvas import Drawing, disc, glows, stroke, strokes
+from demo.canvas import FLAME, SMOKE, Drawing, disc, glows, part, stroke, strokes
 from demo.cast import Cast, ease, fold, wobble
 from demo.looks import Pose, car_rows, person_rows, running, walking
 from demo.normal import Drawn
@@ -180,7 +180,7 @@ def collision(cast: Cast, time: float) -> Drawn:
         (x + s * length, y - 0.16 * length, 12.0, blink, 0.6 * blink, 0.0) for s in (-0.9, 0.9)
     ]
     if time > 0.35:
-        drawn.append(Drawing(y + 1, strokes(smoke), glows(lights)))
+        drawn.append(Drawing(y + 1, strokes(part(SMOKE, smoke)), glows(lights)))
     return drawn
 
 
@@ -215,7 +215,7 @@ def explosion(cast: Cast, time: float) -> Drawn:
     x, y = cast.x, cast.y
     grow = 1 - math.exp(-4 * time)
     heat = math.exp(-1.3 * time)
-    rows, lights = [], []
+    smoke, balls, lights = [], [], []
     for n in range(7):
         angle, own = 0.9 * n, cast.chance[n]
         reach = size * grow * (0.35 + 0.4 * own)
@@ -223,9 +223,9 @@ def explosion(cast: Cast, time: float) -> Drawn:
         cx = x + reach * math.cos(angle) + 4 * wobble(own, time, 0.5)
         cy = y - 0.3 * size - 0.6 * reach * abs(math.sin(angle)) - rise
         dark = 55 + 20 * own
-        rows.append(disc(cx, cy, size * (0.25 + 0.3 * grow), (dark, dark, dark), 0.75))
+        smoke.append(disc(cx, cy, size * (0.25 + 0.3 * grow), (dark, dark, dark), 0.75))
         ball = size * (0.2 + 0.25 * own) * grow * heat
-        rows.append(
+        balls.append(
             disc(cx, y - 0.3 * size - 0.6 * rise, ball, (255.0, 130 + 80 * own, 40.0), heat)
         )
     lights.append((x, y - 0.4 * size, 3.2 * size, 230 * heat, 130 * heat, 40 * heat))
@@ -233,7 +233,8 @@ def explosion(cast: Cast, time: float) -> Drawn:
         white = 150 * (1 - time / 0.25)
         lights.append((x, y, 320.0, white, white, 0.9 * white))
     burn = _flames(cast, x, y, 0.22 * size, time)
-    return [Drawing(y, strokes([*rows, *burn]), glows(lights)), _debris(cast, x, y, time)]
+    rows = [*part(SMOKE, smoke), *part(FLAME, balls), *burn]
+    return [Drawing(y, strokes(rows), glows(lights)), _debris(cast, x, y, time)]
 
 
 def fire(cast: Cast, time: float) -> Drawn:
@@ -250,7 +251,9 @@ def fire(cast: Cast, time: float) -> Drawn:
     ]  # fmt: skip
     flicker = 1 + 0.2 * wobble(cast.chance[2], time, 4)
     lights = [(x, y - 0.5 * size, 2.6 * size, 120 * flicker, 55 * flicker, 10.0)]
-    return [Drawing(y, strokes([*rows, *_flames(cast, x, y, size, time)]), glows(lights))]
+    return [
+        Drawing(y, strokes([*part(SMOKE, rows), *_flames(cast, x, y, size, time)]), glows(lights))
+    ]
 
 
 def _flames(cast: Cast, x: float, y: float, size: float, time: float) -> list[tuple[float, ...]]:
@@ -265,7 +268,7 @@ def _flames(cast: Cast, x: float, y: float, size: float, time: float) -> list[tu
         rows.append(stroke((foot, y), tip, 0.16 * size, (240.0, 90 + 50 * own, 20.0), 0.9))
         middle = (foot, y - 0.45 * tall)
         rows.append(stroke((foot, y), middle, 0.1 * size, (255.0, 215.0, 90.0), 0.9))
-    return rows
+    return part(FLAME, rows)
 
 
 def shooting(cast: Cast, time: float) -> Drawn:

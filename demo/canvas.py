@@ -18,13 +18,16 @@ WIDTH, HEIGHT = 240, 180
 Picture = NDArray[np.float32]
 """[HEIGHT, WIDTH, 3], RGB, 0 to 255."""
 Strokes = NDArray[np.float32]
-"""[strokes, 9]: x and y of both ends, radius, red, green, blue, opacity. Pixels, 0..255, 0..1."""
+"""[strokes, 10]: x and y of both ends, radius, red, green, blue, opacity, part. Pixels, 0..255, 0..1,
+and what it is a part of: one of the numbers below."""
+HEAD, TRUNK, LEG, ARM, CAR, FLAME, SMOKE, THING = range(8)
+PARTS = 8
 Glows = NDArray[np.float32]
 """[glows, 6]: x, y, radius, and the red, green, blue that its middle adds."""
 Colour = tuple[float, float, float]
 """Red, green, blue, 0 to 255."""
 
-NO_STROKES: Strokes = np.zeros((0, 9), dtype=np.float32)
+NO_STROKES: Strokes = np.zeros((0, 10), dtype=np.float32)
 NO_GLOWS: Glows = np.zeros((0, 6), dtype=np.float32)
 
 
@@ -48,19 +51,24 @@ def stroke(
     opacity: float = 1.0,
 ) -> tuple[float, ...]:
     """One row of `Strokes`."""
-    return (*start, *end, radius, *colour, opacity)
+    return (*start, *end, radius, *colour, opacity, THING)
 
 
 def disc(
     x: float, y: float, radius: float, colour: Colour, opacity: float = 1.0
 ) -> tuple[float, ...]:
     """One row of `Strokes` whose ends are the same point."""
-    return (x, y, x, y, radius, *colour, opacity)
+    return (x, y, x, y, radius, *colour, opacity, THING)
+
+
+def part(number: int, rows: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """The same rows as parts of something: one of the numbers above."""
+    return [(*row[:-1], number) for row in rows]
 
 
 def strokes(rows: Sequence[tuple[float, ...]]) -> Strokes:
     """Rows as an array."""
-    return np.asarray(rows, dtype=np.float32).reshape(-1, 9)
+    return np.asarray(rows, dtype=np.float32).reshape(-1, 10)
 
 
 def glows(rows: Sequence[tuple[float, ...]]) -> Glows:

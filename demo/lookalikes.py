@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from demo.anomalous import bag_rows
-from demo.canvas import Drawing, disc, glows, stroke, strokes
+from demo.canvas import FLAME, SMOKE, Drawing, disc, glows, part, stroke, strokes
 from demo.cast import Cast, ease, wobble
 from demo.looks import Pose, car_rows, person_rows, running, standing, walking
 from demo.normal import Drawn, pace_about
@@ -156,7 +156,7 @@ def grill(cast: Cast, time: float) -> Drawn:
     rows = person_rows(cast.people[0], (cast.x, cast.y), height, way, pose)
     return [
         Drawing(cast.y, strokes(rows)),
-        Drawing(y, strokes([*legs, bowl, flame, *smoke]), glow),
+        Drawing(y, strokes([*legs, bowl, *part(FLAME, [flame]), *part(SMOKE, smoke)]), glow),
     ]
 
 

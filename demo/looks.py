@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from demo.canvas import Colour, disc, stroke
+from demo.canvas import ARM, CAR, HEAD, LEG, TRUNK, Colour, disc, part, stroke
 
 Palette = Literal["training", "held out"]
 
@@ -108,13 +108,12 @@ def person_rows(look: Person, at: Point, height: float, facing: int, pose: Pose)
     far, near = (place(point) for point in pose.hands)
     legs = [stroke(hip, place(foot), 0.05 * size, look.trousers) for foot in pose.feet]
     return [
-        stroke(shoulder, far, 0.035 * size, (sleeve[0], sleeve[1], sleeve[2])),
-        *legs,
-        stroke(hip, neck, 0.085 * size, look.shirt),
-        disc(*hair, 0.075 * size, look.hair),
-        disc(*head, 0.07 * size, look.skin),
-        stroke(shoulder, near, 0.035 * size, (sleeve[0], sleeve[1], sleeve[2])),
-        disc(*near, 0.035 * size, look.skin),
+        *part(ARM, [stroke(shoulder, far, 0.035 * size, (sleeve[0], sleeve[1], sleeve[2]))]),
+        *part(LEG, legs),
+        *part(TRUNK, [stroke(hip, neck, 0.085 * size, look.shirt)]),
+        *part(HEAD, [disc(*hair, 0.075 * size, look.hair), disc(*head, 0.07 * size, look.skin)]),
+        *part(ARM, [stroke(shoulder, near, 0.035 * size, (sleeve[0], sleeve[1], sleeve[2]))]),
+        *part(ARM, [disc(*near, 0.035 * size, look.skin)]),
     ]
 
 
@@ -163,7 +162,7 @@ def car_rows(look: Car, at: Point, length: float, facing: int, tilt: float = 0.0
     dark = tuple(0.55 * value for value in look.paint)
     glass: Colour = (150.0, 170.0, 185.0)
     wheels = [disc(*place(x, 0.06), 0.075 * size, (25.0, 25.0, 28.0)) for x in (-0.28, 0.28)]
-    return [
+    rows = [
         stroke(place(-0.45, 0.02), place(0.45, 0.02), 0.03 * size, (35.0, 35.0, 38.0), 0.5),
         stroke(place(back, top - 0.06), place(0.14, top - 0.06), 0.075 * size, look.paint),
         stroke(place(back + 0.04, top - 0.06), place(0.13, top - 0.06), 0.045 * size, glass),
@@ -173,3 +172,4 @@ def car_rows(look: Car, at: Point, length: float, facing: int, tilt: float = 0.0
         disc(*place(0.47, 0.15), 0.03 * size, (255.0, 250.0, 215.0)),
         disc(*place(-0.48, 0.16), 0.026 * size, (215.0, 25.0, 25.0)),
     ]
+    return part(CAR, rows)
