@@ -69,7 +69,7 @@ def test_killed_at_twenty_random_moments_and_run_again(own_demo: Demo, hiprobe: 
     store = own_demo.folder / "store"
     expected = digests(store)
     moments = random.Random(20)
-    made = Store(store).stages()  # a second pass is not part of the demonstration
+    made = {name.split("/")[0] for name in expected}  # heads and a second pass are not
     stages = [node.name for node in GRAPH if node.name in made]
     queue = stages + moments.sample(
         ["decode", "sample", "forward", "score", "localize", "explain", "report"], 7
