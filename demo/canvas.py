@@ -77,7 +77,7 @@ def glows(rows: Sequence[tuple[float, ...]]) -> Glows:
 
 
 def paint(picture: Picture, drawn: Strokes) -> None:
-    """Paint strokes over a picture, in their order, with soft edges of one pixel."""
+    """Paint strokes over a picture of any size, in their order, with soft edges of one pixel."""
     if not len(drawn):
         return
     reach = drawn[:, 4] + 1
@@ -86,7 +86,7 @@ def paint(picture: Picture, drawn: Strokes) -> None:
     left, top = (max(0, int(value)) for value in low.min(axis=0))
     right, bottom = (
         min(most, int(value) + 2)
-        for value, most in zip(high.max(axis=0), (WIDTH, HEIGHT), strict=True)
+        for value, most in zip(high.max(axis=0), picture.shape[1::-1], strict=True)
     )
     if left >= right or top >= bottom:
         return
@@ -112,8 +112,8 @@ def _coverage(drawn: Strokes, left: int, top: int, right: int, bottom: int) -> P
 def shine(picture: Picture, lights: Glows) -> None:
     """Add glows to a picture; their light falls off to nothing at the radius."""
     for x, y, radius, *colour in lights:
-        left, right = max(0, int(x - radius)), min(WIDTH, int(x + radius) + 2)
-        top, bottom = max(0, int(y - radius)), min(HEIGHT, int(y + radius) + 2)
+        left, right = max(0, int(x - radius)), min(picture.shape[1], int(x + radius) + 2)
+        top, bottom = max(0, int(y - radius)), min(picture.shape[0], int(y + radius) + 2)
         if left >= right or top >= bottom:
             continue
         columns = np.arange(left, right, dtype=np.float32) - x

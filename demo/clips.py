@@ -38,6 +38,8 @@ class Clip:
     story: Story
     frames: tuple[int, ...]
     """Numbers of the keyframes."""
+    quality: int
+    """Of the compression: 40 to 80 of JPEG's 100."""
 
     @property
     def kind(self) -> Kind:
@@ -56,8 +58,7 @@ class Clip:
 
     def pictures(self) -> list[NDArray[np.uint8]]:
         """The keyframes as a camera's decoder gives them, uint8 [HEIGHT, WIDTH, 3]."""
-        quality = 40 + self.story.passer_seed % 40
-        return [_compressed(self.story.frame(number), quality) for number in self.frames]
+        return [_compressed(self.story.frame(number), self.quality) for number in self.frames]
 
 
 def draw_clip(seed: int, number: int, split: Split) -> Clip:
@@ -66,6 +67,11 @@ def draw_clip(seed: int, number: int, split: Split) -> Clip:
     group: Group = rng.choice(list(SHARES), p=list(SHARES.values()))
     kinds = [kind for kind in KINDS if kind.group == group]
     return _clip(rng, kinds[int(rng.integers(len(kinds)))], split)
+
+
+def scene_seed_of(split: Split, number: int) -> int:
+    """Seed of scene `number`, below SCENES_BEFORE, of a split."""
+    return number if split == "training" else SCENES_BEFORE + number
 
 
 def _clip(rng: np.random.Generator, kind: Kind, split: Split) -> Clip:
@@ -84,19 +90,17 @@ def _clip(rng: np.random.Generator, kind: Kind, split: Split) -> Clip:
     level = int(rng.choice(LEVELS))
     act = Act(name, 0, n_frames, int(rng.integers(2**31)), level)
     palette: Palette = split
-    first = 0 if split == "training" else SCENES_BEFORE
     story = Story(
         scene_kind,
-        first + int(rng.integers(SCENES_BEFORE)),
+        scene_seed_of(split, int(rng.integers(SCENES_BEFORE))),
         draw_light(rng, indoors=scene_kind == "shop"),
         (act,),
         fps,
         palette,
-        passers=0 if name == "empty" else int(rng.choice((0, 1, 2), p=(0.6, 0.3, 0.1))),
-        passer_seed=int(rng.integers(2**31)),
     )
     places = place_keyframes(span, KEYFRAMES, "midpoints")
-    return Clip(story, tuple(start + place for place in places))
+    frames = tuple(start + place for place in places)
+    return Clip(story, frames, quality=int(rng.integers(40, 81)))
 
 
 def _compressed(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

@@ -10,16 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from demo.acts import KINDS
-from demo.architecture import IMAGE_SIZE, PATCHES, TOKENS_PER_FRAME
-from demo.canvas import HEIGHT, WIDTH
+from demo.architecture import IMAGE_SIZE, TOKENS_PER_FRAME
 from demo.clips import KEYFRAMES, Clip
 from demo.language import ASK, CAPTION, DESCRIBE, answer
+from demo.patches import Patches, join, patches_of, stack
 from stages.backbones.pictures import resize_pillow
 
 IMAGE_TOKEN = "<IMG_CONTEXT>"
-NOBODY = len(KINDS)
-"""Where a patch shows no act."""
 EVENT_WORDS, EVENT_WEIGHT = 4, 4.0
 
 
@@ -29,8 +26,8 @@ class Shown:
 
     pictures: NDArray[np.uint8]
     """[KEYFRAMES, IMAGE_SIZE, IMAGE_SIZE, 3]"""
-    places: NDArray[np.int64]
-    """[KEYFRAMES, PATCHES * PATCHES]: number of the kind of act at each patch, or NOBODY."""
+    patches: Patches
+    """Of the keyframes."""
     answers: tuple[str, ...]
     """One for each question."""
 
@@ -47,8 +44,8 @@ class Batch:
     """int64 [clips, tokens]: what follows each token, -100 where nothing is to be learnt."""
     weights: torch.Tensor
     """float32 [clips, tokens]: what the loss at each target counts."""
-    places: torch.Tensor
-    """int64 [clips, KEYFRAMES, PATCHES * PATCHES], as in `Shown`."""
+    patches: Patches
+    """[clips * KEYFRAMES, ...]"""
     positions: torch.Tensor
     """int64 [1, tokens]: both turns begin where the keyframes end."""
     mask: torch.Tensor
@@ -65,23 +62,8 @@ def draw_questions(seed: int, step: int) -> tuple[str, ...]:
 def show(clip: Clip, questions: tuple[str, ...]) -> Shown:
     """Draw a clip, and answer questions about it."""
     answers = tuple(answer(question, clip.caption, clip.abnormal) for question in questions)
-    places = np.stack([_places(clip, number) for number in clip.frames])
-    return Shown(keyframes_of(clip), places, answers)
-
-
-def _places(clip: Clip, frame: int) -> NDArray[np.int64]:
-    """Which patches of a frame show the act, [PATCHES * PATCHES]."""
-    places = np.full((PATCHES, PATCHES), NOBODY, dtype=np.int64)
-    number = KINDS.index(clip.kind)
-    for drawing in clip.story.played(frame):
-        ends = drawing.strokes[:, :4].reshape(-1, 2, 2)
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-            x, y = ((1 - share) * ends[:, 0] + share * ends[:, 1]).T
-            column = np.floor(x / WIDTH * PATCHES).astype(np.int64)
-            row = np.floor(y / HEIGHT * PATCHES).astype(np.int64)
-            seen = (column >= 0) & (column < PATCHES) & (row >= 0) & (row < PATCHES)
-            places[row[seen], column[seen]] = number
-    return places.reshape(-1)
+    patches = stack([patches_of(clip.story.played(number), clip.kind) for number in clip.frames])
+    return Shown(keyframes_of(clip), patches, answers)
 
 
 def keyframes_of(clip: Clip) -> NDArray[np.uint8]:
@@ -147,8 +129,8 @@ class Collator:
                 weights[row, begin + len(suffix) - told - 1 :][:EVENT_WORDS] *= EVENT_WEIGHT
                 begin += length
         pictures = torch.from_numpy(np.stack([item.pictures for item in shown]))
-        places = torch.from_numpy(np.stack([item.places for item in shown]))
-        return Batch(pictures, ids, targets, weights, places, *_layout(first, lengths))
+        patches = join([item.patches for item in shown])
+        return Batch(pictures, ids, targets, weights, patches, *_layout(first, lengths))
 
 
 def _layout(first: int, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -65,7 +65,8 @@ def draw_person(
     shade = rng.uniform(0.35, 1.0)
     skin = (235 * shade, 190 * shade, 155 * shade)
     hair = (60 * rng.uniform(0.2, 2), 45 * rng.uniform(0.2, 1.5), 30.0)
-    return Person(_cloth(rng, palette), _cloth(rng, palette), skin, hair, rng.uniform(*height))
+    shirt, trousers = _cloth(rng, palette, 0.5, 1.0), _cloth(rng, palette, 0.12, 0.4)
+    return Person(shirt, trousers, skin, hair, rng.uniform(*height))
 
 
 def draw_car(rng: np.random.Generator, palette: Palette) -> Car:
@@ -73,9 +74,11 @@ def draw_car(rng: np.random.Generator, palette: Palette) -> Car:
     return Car(_cloth(rng, palette), rng.uniform(0.9, 1.1), bool(rng.random() < 0.3))
 
 
-def _cloth(rng: np.random.Generator, palette: Palette) -> Colour:
-    hue = _hue(rng, palette)
-    red, green, blue = colorsys.hsv_to_rgb(hue, rng.uniform(0.25, 0.9), rng.uniform(0.2, 0.95))
+def _cloth(
+    rng: np.random.Generator, palette: Palette, darkest: float = 0.2, brightest: float = 0.95
+) -> Colour:
+    hue, brightness = _hue(rng, palette), rng.uniform(darkest, brightest)
+    red, green, blue = colorsys.hsv_to_rgb(hue, rng.uniform(0.25, 0.9), brightness)
     return 255 * red, 255 * green, 255 * blue
 
 

@@ -35,8 +35,6 @@ class Scene:
     lanes: tuple[Lane, ...] = ()
     barrier: tuple[float, float] | None = None
     """(y of its foot, height) of the fence, counter or edge that nobody may climb over."""
-    goods: tuple[float, float] | None = None
-    """(x, y) of what is on display."""
 
     def height(self, y: float) -> float:
         """Height of a usual person who stands at y, in pixels."""
@@ -234,7 +232,7 @@ def _shop(rng: np.random.Generator) -> Scene:
     fill(picture, stand[0] - 14, stand[1] - 16, stand[0] + 14, stand[1], _shade(rng, 80, 130, 20))
     return Scene(
         "shop", _textured(picture, rng, 2), (top + 16, HEIGHT - 5), 90.0, 66.0, (),
-        (line, 22.0), (stand[0], stand[1] - 17),
+        (line, 22.0),
     )  # fmt: skip
 
 

@@ -43,11 +43,7 @@ def draw_story(
         acts.append(Act(kind, frame, frame + round(seconds * fps), seed, level))
         frame = acts[-1].end
     light = draw_light(rng, indoors=scene_kind == "shop")
-    nobody = any(kind == "empty" for kind, *_ in parts)
-    passers = 0 if nobody else int(rng.choice((0, 1, 2), p=(0.5, 0.3, 0.2)))
-    return Story(
-        scene_kind, scene_seed, light, tuple(acts), fps, palette, passers, int(rng.integers(2**31))
-    )  # fmt: skip
+    return Story(scene_kind, scene_seed, light, tuple(acts), fps, palette)
 
 
 def _scene_of_act(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +14,6 @@ from demo.canvas import Drawing, paint, shine
 from demo.cast import Cast, draw_cast
 from demo.light import Light, add_noise, fall_down
 from demo.looks import Palette
-from demo.normal import pace_about
 from demo.scenes import PHRASES, Scene, build_scene
 
 
@@ -38,6 +37,15 @@ class Act:
         """The kind that captions name."""
         return BY_NAME["stroll" if self.kind in PASSAGES else self.kind]
 
+    def cast(self, scene: Scene, palette: Palette, fps: int) -> Cast:
+        """Who plays it."""
+        return draw_cast(scene, self.seed, palette, self.level, (self.end - self.start) / fps)
+
+    def drawn(self, cast: Cast, since: float) -> list[Drawing]:
+        """Those who act, so many seconds after the beginning, the farthest first."""
+        play = PASSAGES.get(self.kind) or BY_NAME[self.kind].play
+        return sorted(play(cast, since), key=lambda drawing: drawing.depth)
+
 
 @dataclass(frozen=True)
 class Story:
@@ -50,9 +58,6 @@ class Story:
     """They follow one another without a gap, from frame 0 to the last."""
     fps: int
     palette: Palette
-    passers: int = 0
-    """People who walk about in the background."""
-    passer_seed: int = 0
 
     @property
     def n_frames(self) -> int:
@@ -81,49 +86,34 @@ class Story:
 
     @cached_property
     def _casts(self) -> dict[Act, Cast]:
-        return {
-            act: draw_cast(
-                self._scene, act.seed, self.palette, act.level, (act.end - act.start) / self.fps
-            )
-            for act in self.acts
-        }  # fmt: skip
-
-    @cached_property
-    def _background(self) -> Cast:
-        return draw_cast(self._scene, self.passer_seed, self.palette, 3, 1.0)
+        return {act: act.cast(self._scene, self.palette, self.fps) for act in self.acts}
 
     def frame(self, number: int) -> NDArray[np.uint8]:
         """One frame, [HEIGHT, WIDTH, 3] RGB."""
-        picture = self._scene.background.copy()
-        drawn = sorted(
-            (*self.played(number), *self._passing(number)), key=lambda drawing: drawing.depth
-        )
-        for drawing in drawn:
-            paint(picture, drawing.strokes)
-        time = number / self.fps
-        fall_down(picture, self.light.weather, time)
-        picture *= np.asarray(self.light.gain(time), dtype=np.float32)
-        for drawing in drawn:
-            shine(picture, drawing.glows)
-        add_noise(picture, self.light.grain, number)
-        return np.clip(picture, 0, 255, out=picture).astype(np.uint8)
+        return render(self._scene, self.played(number), self.light, number, self.fps)
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """All frames, in order."""
         return (self.frame(number) for number in range(self.n_frames))
 
     def played(self, number: int) -> list[Drawing]:
-        """Those who act in a frame, without those who pass by."""
+        """Those who act in a frame, the farthest first."""
         act = next(act for act in self.acts if act.start <= number < act.end)
         since = (number - act.start) / self.fps
-        play = PASSAGES.get(act.kind) or BY_NAME[act.kind].play
-        return play(self._casts[act], since)
+        return act.drawn(self._casts[act], since)
 
-    def _passing(self, number: int) -> Iterator[Drawing]:
-        """People far away who have nothing to do with it."""
-        top, bottom = self._scene.ground
-        for passer in range(self.passers):
-            y = top + (0.02 + 0.08 * passer) * (bottom - top)
-            yield pace_about(
-                self._background, 3 + passer, number / self.fps, y, 0.55 + 0.12 * passer
-            )
+
+def render(
+    scene: Scene, drawn: Sequence[Drawing], light: Light, number: int, fps: int
+) -> NDArray[np.uint8]:
+    """Paint frame `number`: drawings, the farthest first, and light, over a scene's background."""
+    picture = scene.background.copy()
+    for drawing in drawn:
+        paint(picture, drawing.strokes)
+    time = number / fps
+    fall_down(picture, light.weather, time)
+    picture *= np.asarray(light.gain(time), dtype=np.float32)
+    for drawing in drawn:
+        shine(picture, drawing.glows)
+    add_noise(picture, light.grain, number)
+    return np.clip(picture, 0, 255, out=picture).astype(np.uint8)

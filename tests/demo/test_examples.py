@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from demo.acts import KINDS
-from demo.architecture import PATCHES, build_model, build_tokenizer, write_checkpoint
+from demo.architecture import build_model, build_tokenizer, write_checkpoint
 from demo.clips import KEYFRAMES, draw_clip
 from demo.exam import backbone_in
-from demo.examples import NOBODY, Collator, Shown, draw_questions, show
+from demo.examples import Collator, Shown, draw_questions, show
 from demo.language import ASK, DESCRIBE
 from stages.backbones.contract import Prompt
 
@@ -86,19 +85,6 @@ def test_targets_are_the_answers_and_nothing_else(tokenizer: Any, shown: list[Sh
         assert torch.equal(batch.targets[row][inside], batch.ids[row][inside + 1])
         assert (batch.weights[row][places] > 0).all()
         assert not batch.weights[row][batch.targets[row] < 0].any()
-
-
-def test_patches_that_show_the_act_are_marked_with_its_kind() -> None:
-    clip = next(
-        clip for n in range(100) if (clip := draw_clip(0, n, "training")).kind.name == "fight"
-    )  # fmt: skip
-    places = show(clip, ASKED).places.reshape(KEYFRAMES, PATCHES, PATCHES)
-    assert set(np.unique(places)) == {NOBODY, [kind.name for kind in KINDS].index("fight")}
-    for marked, number in zip(places, clip.frames, strict=True):
-        x = np.concatenate([d.strokes[:, 0] for d in clip.story.played(number)]).mean()
-        y = np.concatenate([d.strokes[:, 1] for d in clip.story.played(number)]).mean()
-        assert marked[int(y / 180 * PATCHES), int(x / 240 * PATCHES)] != NOBODY
-        assert (marked != NOBODY).sum() <= 9
 
 
 def test_questions_of_a_step_are_always_the_same_ones_and_all_are_asked() -> None:
