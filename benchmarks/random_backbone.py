@@ -7,15 +7,10 @@ from typing import Any
 
 import torch
 
-from demo.backbone import (
-    CHAT_TEMPLATE,
-    NAMED_TOKENS,
-    SPECIAL_TOKENS,
-    byte_tokenizer,
-    write_processors,
-)
+from demo.architecture import CHAT_TEMPLATE, NAMED_TOKENS, SPECIAL_TOKENS, write_processors
 from stages.backbones.families.internvl import InternVL
 from stages.backbones.weights import frozen
+from tests.small_backbone import byte_tokenizer
 
 TEXT = {"max_position_embeddings": 32768, "rms_norm_eps": 1e-6}
 SIZES: dict[str, dict[str, Any]] = {

@@ -55,7 +55,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("jog", "look-alike", "People jog", "jog", lookalikes.jog, resembles="panic"),
     Kind(
         "pick up", "look-alike", "A person fetches a bag", "fetches", lookalikes.pick_up,
-        resembles="theft", seconds=(3.5, 6.0),
+        resembles="theft", seconds=(2.8, 3.8),
     ),
     Kind(
         "lean", "look-alike", "A person leans and looks", "leans", lookalikes.lean, _BARRIERS,
@@ -78,7 +78,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("fight", "anomalous", "Two people fight", "fight", anomalous.fight),
     Kind("fall", "anomalous", "A person falls to the ground", "falls", anomalous.fall),
     Kind("panic", "anomalous", "People run away", "run", anomalous.panic),
-    Kind("theft", "anomalous", "A person steals a bag", "steals", anomalous.theft, seconds=(3.0, 4.5)),
+    Kind("theft", "anomalous", "A person steals a bag", "steals", anomalous.theft, seconds=(2.4, 3.2)),
     Kind(
         "intrusion", "anomalous", "A person trespasses", "trespasses", anomalous.intrusion, _BARRIERS,
         seconds=(4.0, 7.0),

@@ -88,7 +88,10 @@ def theft(cast: Cast, time: float) -> Drawn:
     alarm = ease((time - grab) / 0.3)
     wave = 0.08 * wobble(cast.chance[5], time, 2.0) * alarm
     victim = Pose(
-        hands=((-0.1, 0.45), (0.1 + 0.2 * alarm, 0.45 + 0.4 * alarm + wave)),
+        hands=(
+            (-0.1 - 0.1 * alarm, 0.45 + 0.5 * alarm - wave),
+            (0.1 + 0.15 * alarm, 0.45 + 0.5 * alarm + wave),
+        ),
         neck=(0.1 * alarm, 0.82),
     )
     rows = person_rows(cast.people[0], (cast.x, cast.y), height, way, victim)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from demo.backbone import CHAT_TEMPLATE, NAMED_TOKENS, SPECIAL_TOKENS, write_processors
 from demo.language import corpus
 
 IMAGE_SIZE = 96
@@ -15,12 +15,39 @@ PATCHES = IMAGE_SIZE // PATCH_SIZE
 TOKENS_PER_FRAME = (PATCHES // 2) ** 2
 VOCABULARY = 640
 """Largest vocabulary: 256 bytes, the special tokens, and every word of the world whole."""
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<img>",
+    "</img>",
+    "<IMG_CONTEXT>",
+    "<video>",
+)
+NAMED_TOKENS = {
+    "start_image_token": "<img>",
+    "end_image_token": "</img>",
+    "context_image_token": "<IMG_CONTEXT>",
+    "video_token": "<video>",
+}
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<IMG_CONTEXT>\\n' }}"
+    "{% elif part['type'] == 'video' %}{{ '<video>\\n' }}"
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}"
+    "{{ '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
 
 
 def build_tokenizer() -> Any:
     """A byte-level BPE whose merges make every word of the world one token."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -32,12 +59,22 @@ def build_tokenizer() -> Any:
         show_progress=False,
     )
     bpe.train_from_iterator(corpus(), trainer)
+    return wrapped(bpe, CHAT_TEMPLATE, NAMED_TOKENS)
+
+
+def wrapped(plain: Any, template: str, named: Mapping[str, str]) -> Any:
+    """A tokenizer of the tokenizers library as one of transformers, with its chat template.
+
+    It knows <|im_end|> and <|endoftext|>; `named` are extra special tokens by attribute.
+    """
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
+        tokenizer_object=plain,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        extra_special_tokens=dict(NAMED_TOKENS),
-        chat_template=CHAT_TEMPLATE,
+        extra_special_tokens=dict(named),
+        chat_template=template,
         model_max_length=8192,
     )
 
@@ -99,3 +136,30 @@ def write_checkpoint(folder: Path, model: Any, tokenizer: Any) -> None:
 
     halves = {name: tensor.to(torch.float16) for name, tensor in load_file(weights).items()}
     save_file(halves, weights, metadata={"format": "pt"})
+
+
+def write_processors(folder: Path, image_size: int, tokens_per_picture: int) -> None:
+    """The preprocessor files, in the form of InternVL3-hf."""
+    from cache.digest import write_json
+
+    pictures = {
+        "crop_to_patches": False,
+        "do_convert_rgb": True,
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_processor_type": "GotOcr2ImageProcessor",
+        "image_std": [0.229, 0.224, 0.225],
+        "max_patches": 12,
+        "min_patches": 1,
+        "resample": 3,
+        "rescale_factor": 1 / 255,
+        "size": {"height": image_size, "width": image_size},
+    }
+    joint = {
+        "image_seq_length": tokens_per_picture,
+        "processor_class": "InternVLProcessor",
+    }
+    write_json(folder / "preprocessor_config.json", {**pictures, **joint})
+    write_json(folder / "processor_config.json", joint)

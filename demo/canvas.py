@@ -20,8 +20,8 @@ Picture = NDArray[np.float32]
 Strokes = NDArray[np.float32]
 """[strokes, 10]: x and y of both ends, radius, red, green, blue, opacity, part. Pixels, 0..255, 0..1,
 and what it is a part of: one of the numbers below."""
-HEAD, TRUNK, LEG, ARM, CAR, FLAME, SMOKE, THING = range(8)
-PARTS = 8
+HEAD, TRUNK, LEG, ARM, CAR, FRONT, REAR, FLAME, SMOKE, THING = range(10)
+PARTS = 10
 Glows = NDArray[np.float32]
 """[glows, 6]: x, y, radius, and the red, green, blue that its middle adds."""
 Colour = tuple[float, float, float]

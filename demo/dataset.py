@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -79,11 +79,12 @@ def _split(seed: int, split: str, count: int) -> list[Video]:
 
 
 def write_dataset(folder: Path, videos: Sequence[Video], pool: Executor | None = None) -> None:
-    """Write `folder`/videos/<split>/NAME.mp4 and `folder`/labels.csv; with a pool, in parallel.
+    """Write `folder`/videos/<split>/NAME.mp4, labels.csv and acts.csv; with a pool, in parallel.
 
     The label file has the columns video, split, label, class, start_frame and end_frame, one row
     per interval, with 0-based half-open frame numbers; normal videos have one row without numbers.
-    The same stories give the same bytes with the same libraries.
+    acts.csv tells everything that happens, the ordinary and the look-alikes too, with captions; no
+    stage reads it. The same stories give the same bytes with the same libraries.
     """
     for video in videos:
         (folder / "videos" / video.path).parent.mkdir(parents=True, exist_ok=True)
@@ -97,3 +98,38 @@ def write_dataset(folder: Path, videos: Sequence[Video], pool: Executor | None =
             for start, end, kind in video.story.intervals or (("", "", "normal"),):
                 label = int(kind != "normal")
                 writer.writerow((video.path, video.split, label, kind, start, end))
+    with (folder / "acts.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("video", "split", *Told.__match_args__))
+        for video in videos:
+            for told in acts_of(video.story):
+                writer.writerow((video.path, video.split, *astuple(told)))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One row of acts.csv, after the video and its split."""
+
+    start_frame: int
+    end_frame: int
+    kind: str
+    group: str
+    """normal, look-alike or anomalous."""
+    level: int
+    """Subtlety, 1 to 3."""
+    caption: str
+
+
+def acts_of(story: Story) -> list[Told]:
+    """Everything that happens in a story."""
+    return [
+        Told(
+            act.start,
+            act.end,
+            act.told_as.name,
+            act.told_as.group,
+            act.level,
+            story.caption(act.start, act.end),
+        )
+        for act in story.acts
+    ]

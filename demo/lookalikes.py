@@ -116,7 +116,7 @@ def flash(cast: Cast, time: float) -> Drawn:
     """Lightning or a lamp that flickers lights everything up for moments. No explosion."""
     period = 0.45 + 0.25 * cast.chance[3]
     since = (time + cast.chance[4] * period) % period
-    white = 120 * cast.strength * math.exp(-9 * since)
+    white = 190 * cast.strength * math.exp(-6 * since)
     walker = pace_about(cast, 0, time, cast.y, 0.7)
     light = glows([(120.0, 60.0, 330.0, white, white, 1.08 * white)])
     return [walker, Drawing(cast.y, glows=light)]

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from demo.canvas import ARM, CAR, HEAD, LEG, TRUNK, Colour, disc, part, stroke
+from demo.canvas import ARM, CAR, FRONT, HEAD, LEG, REAR, TRUNK, Colour, disc, part, stroke
 
 Palette = Literal["training", "held out"]
 
@@ -172,7 +172,7 @@ def car_rows(look: Car, at: Point, length: float, facing: int, tilt: float = 0.0
         stroke(place(-0.4, 0.15), place(0.4, 0.15), 0.1 * size, look.paint),
         stroke(place(-0.42, 0.08), place(0.42, 0.08), 0.03 * size, (dark[0], dark[1], dark[2])),
         *wheels,
-        disc(*place(0.47, 0.15), 0.03 * size, (255.0, 250.0, 215.0)),
-        disc(*place(-0.48, 0.16), 0.026 * size, (215.0, 25.0, 25.0)),
     ]
-    return part(CAR, rows)
+    front = disc(*place(0.46, 0.15), 0.05 * size, (255.0, 250.0, 215.0))
+    rear = disc(*place(-0.47, 0.16), 0.045 * size, (225.0, 25.0, 25.0))
+    return [*part(CAR, rows), *part(FRONT, [front]), *part(REAR, [rear])]

@@ -111,11 +111,11 @@ def _tree(picture: Picture, rng: np.random.Generator, x: float, y: float, size: 
 
 
 def _arrow(picture: Picture, x: float, y: float, direction: int, colour: Colour) -> None:
-    tip = x + 11 * direction
+    tip = x + 16 * direction
     rows = [
-        stroke((x - 9 * direction, y), (tip, y), 1.2, colour),
-        stroke((tip, y), (tip - 5 * direction, y - 3), 1.0, colour),
-        stroke((tip, y), (tip - 5 * direction, y + 3), 1.0, colour),
+        stroke((x - 14 * direction, y), (tip, y), 1.6, colour),
+        stroke((tip, y), (tip - 9 * direction, y - 6), 1.6, colour),
+        stroke((tip, y), (tip - 9 * direction, y + 6), 1.6, colour),
     ]
     paint(picture, strokes(rows))
 
@@ -148,7 +148,7 @@ def _street(rng: np.random.Generator) -> Scene:
 
 
 def _car_park(rng: np.random.Generator) -> Scene:
-    """Bays with parked cars at the back, and one driving lane, a one-way."""
+    """Bays with parked cars at the back, and one driving lane, a one-way to the right."""
     from demo.looks import car_rows, draw_car
 
     top = rng.uniform(58, 70)
@@ -163,10 +163,9 @@ def _car_park(rng: np.random.Generator) -> Scene:
             car = draw_car(rng, "training")
             facing = 1 if rng.random() < 0.5 else -1
             paint(picture, strokes(car_rows(car, (x + 28, top + 12), 50, facing)))
-    direction = 1 if rng.random() < 0.5 else -1
-    lane = Lane(rng.uniform(120, 136), direction)
+    lane = Lane(rng.uniform(130, 142), 1)
     for x in (rng.uniform(25, 75), rng.uniform(105, 135), rng.uniform(165, 215)):
-        _arrow(picture, x, lane.y - 8, direction, (215.0, 210.0, 180.0))
+        _arrow(picture, x, lane.y - 8, lane.direction, (215.0, 210.0, 180.0))
     for y in (lane.y - 26, lane.y + 14):
         fill(picture, 0, y, WIDTH, y + 2, (190.0, 190.0, 185.0))
     return Scene(

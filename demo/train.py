@@ -19,20 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from demo.architecture import build_model, build_tokenizer, write_checkpoint
+from demo.checkpoint import CHECKPOINT
 from demo.clips import draw_clip
 from demo.examples import Batch, Collator, Shown, draw_questions, show
+from demo.figures import CLIPS, differences, figures, figures_text, record, take
 from demo.glances import PER_STORY, Glances, draw_glances
-from demo.patches import CELLS, NOBODY, Patches
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-EMPTY_WEIGHT, PART_WEIGHT = 0.15, 6.0
-"""Most patches show nothing, and most cells of the others no part: what counts against that."""
+from demo.student import Student
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class Recipe:
     """Steps in which vision learns alone."""
     glances: int = 32
     """Pictures in each of these."""
-    steps: int = 2600
+    steps: int = 1600
     """Steps of the whole model, after them."""
     batch: int = 16
     """Clips in each of these."""
@@ -110,76 +105,6 @@ def batches(
         yield drawn if isinstance(drawn, Glances) else collator.batch(*drawn)
 
 
-class Student(torch.nn.Module):
-    """The model, and a layer beside it that only training has."""
-
-    def __init__(self, model: Any, recipe: Recipe) -> None:
-        super().__init__()
-        self.model = model
-        self._parts = recipe.parts
-        width = model.config.vision_config.hidden_size
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            self.patches = torch.nn.Linear(width, NOBODY + 1 + CELLS)
-        """Says of each patch which act and which parts it shows."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.patches.weight.device
-
-    def look(self, glances: Glances) -> torch.Tensor:
-        """Loss of the patches of single pictures."""
-        with torch.autocast(self.device.type, torch.bfloat16):
-            seen = self.model.model.vision_tower(self._pixels(glances.pictures))
-        return self._patch_loss(seen.last_hidden_state, glances.patches)
-
-    def answer(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss of the answers, in which every clip counts the same, and loss of the patches."""
-        device = self.device
-        chosen = (batch.targets >= 0).to(device)
-        unseen = torch.finfo(torch.float32).min
-        mask = torch.zeros(batch.mask.shape).masked_fill(~batch.mask, unseen).to(device)
-        inner = self.model.model
-        seen: list[torch.Tensor] = []
-        hook = inner.vision_tower.register_forward_hook(
-            lambda *a: seen.append(a[2].last_hidden_state)
-        )
-        with torch.autocast(device.type, torch.bfloat16):
-            hidden = inner(
-                input_ids=batch.ids.to(device),
-                pixel_values=self._pixels(batch.pictures.flatten(0, 1).numpy()),
-                attention_mask=mask,
-                position_ids=batch.positions.to(device),
-                use_cache=False,
-            ).last_hidden_state
-            logits = self.model.lm_head(hidden[chosen]).float()
-        hook.remove()
-        wanted, counts = (part.to(device)[chosen] for part in (batch.targets, batch.weights))
-        losses = cross_entropy(logits, wanted, reduction="none")
-        return (losses * counts).sum() / counts.sum(), self._patch_loss(seen[0], batch.patches)
-
-    def _pixels(self, pictures: NDArray[np.uint8]) -> torch.Tensor:
-        shown = torch.from_numpy(pictures).to(self.device).movedim(-1, 1).float() / 255
-        mean, std = (torch.tensor(v, device=self.device)[:, None, None] for v in (MEAN, STD))
-        return (shown - mean) / std
-
-    def _patch_loss(self, hidden: torch.Tensor, wanted: Patches) -> torch.Tensor:
-        device = self.device
-        with torch.autocast(device.type, torch.bfloat16):
-            said = self.patches(hidden[:, 1:]).float()
-        weights = torch.ones(NOBODY + 1, device=device)
-        weights[NOBODY] = EMPTY_WEIGHT
-        kinds = torch.from_numpy(wanted.kinds).to(device).flatten()
-        parts = torch.from_numpy(wanted.parts).to(device).float()
-        kind_loss = cross_entropy(said[..., : NOBODY + 1].flatten(0, 1), kinds, weight=weights)
-        more = torch.tensor(PART_WEIGHT, device=device)
-        part_loss = binary_cross_entropy_with_logits(
-            said[..., NOBODY + 1 :], parts, pos_weight=more
-        )
-        return kind_loss + self._parts * part_loss
-
-
 class Optimizer:
     """Muon for the matrices inside the layers, AdamW for all else."""
 
@@ -231,23 +156,59 @@ class Optimizer:
             )
 
 
+class Progress:
+    """How far training is; says so now and then."""
+
+    def __init__(self, recipe: Recipe, done: int = 0, spent: float = 0.0) -> None:
+        self.done = done
+        """Steps."""
+        self._recipe, self._spent, self._began = recipe, spent, time.monotonic()
+        self._losses: deque[tuple[float, float]] = deque(maxlen=100)
+
+    @property
+    def seconds(self) -> float:
+        """Spent on training, before it was last stopped too."""
+        return self._spent + time.monotonic() - self._began
+
+    def add(self, answers: float, patches: float) -> None:
+        """Note a step and its losses."""
+        self.done += 1
+        whole = self.done > self._recipe.looks
+        if self.done == self._recipe.looks + 1:
+            self._losses.clear()
+        self._losses.append((answers, patches))
+        if self.done % (50 if whole else 500):
+            return
+        loss, spots = (
+            sum(column) / len(self._losses) for column in zip(*self._losses, strict=True)
+        )
+        told = f"answers {loss:.3f}  " if whole else ""
+        click.echo(
+            f"step {self.done}/{self._recipe.total}  {told}patches {spots:.3f}  {self.seconds:.0f} s"
+        )
+
+
 def save_state(
-    path: Path, student: Student, optimizer: Optimizer, step: int, recipe: Recipe
+    path: Path, student: Student, optimizer: Optimizer, progress: Progress, recipe: Recipe
 ) -> None:
     """Write everything that the next step depends on, in one step."""
     from safetensors.torch import save_file
 
     tensors = {f"model.{name}": p.detach() for name, p in student.named_parameters()}
     tensors |= {f"optimizer.{name}": value for name, value in optimizer.tensors().items()}
-    said = {"step": str(step), "recipe": json.dumps(asdict(recipe))}
+    said = {
+        "step": str(progress.done),
+        "seconds": str(progress.seconds),
+        "recipe": json.dumps(asdict(recipe)),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
     save_file({name: t.contiguous() for name, t in tensors.items()}, draft, metadata=said)
     draft.replace(path)
 
 
-def load_state(path: Path, student: Student, optimizer: Optimizer, recipe: Recipe) -> int:
-    """Read what `save_state` wrote; returns the steps that were done."""
+def load_state(path: Path, student: Student, optimizer: Optimizer, recipe: Recipe) -> Progress:
+    """Read what `save_state` wrote; returns how far it was."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
@@ -262,29 +223,7 @@ def load_state(path: Path, student: Student, optimizer: Optimizer, recipe: Recip
                 parameter.copy_(file.get_tensor(f"model.{name}"))
         kept = [key for key in file.keys() if key.startswith("optimizer.")]  # noqa: SIM118
         optimizer.load({key.removeprefix("optimizer."): file.get_tensor(key) for key in kept})
-    return int(said["step"])
-
-
-class _Progress:
-    """Says now and then how far training is."""
-
-    def __init__(self, recipe: Recipe, first: int) -> None:
-        self._recipe, self._first, self._began = recipe, first, time.monotonic()
-        self._losses: deque[tuple[float, float]] = deque(maxlen=100)
-
-    def add(self, done: int, answers: float, patches: float) -> None:
-        """Note the losses of a step, `done` of all with it."""
-        if done == self._recipe.looks + 1:
-            self._losses.clear()
-        self._losses.append((answers, patches))
-        if done % 50 if done > self._recipe.looks else done % 500:
-            return
-        loss, spots = (
-            sum(column) / len(self._losses) for column in zip(*self._losses, strict=True)
-        )
-        took = time.monotonic() - self._began
-        told = f"answers {loss:.3f}  " if done > self._recipe.looks else ""
-        click.echo(f"step {done}/{self._recipe.total}  {told}patches {spots:.3f}  {took:.0f} s")
+    return Progress(recipe, int(said["step"]), float(said["seconds"]))
 
 
 def train(
@@ -294,18 +233,20 @@ def train(
     pool: Executor,
     save_every: int = 250,
     until: int | None = None,
-) -> tuple[Any, Any]:
-    """Train, from the saved state where there is one; returns the model and its tokenizer."""
+) -> tuple[Any, Any, float]:
+    """Train, from the saved state where there is one; returns model, tokenizer, seconds spent."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     tokenizer = build_tokenizer()
-    student = Student(build_model(tokenizer, recipe.seed), recipe).to(device).train()
+    student = (
+        Student(build_model(tokenizer, recipe.seed), recipe.seed, recipe.parts).to(device).train()
+    )
     optimizer = Optimizer(student, recipe)
-    done = load_state(state, student, optimizer, recipe) if state.is_file() else 0
-    progress = _Progress(recipe, done)
+    known = state.is_file()
+    progress = load_state(state, student, optimizer, recipe) if known else Progress(recipe)
     # On a CPU the flash kernel's backward pass takes three times as long as plain products.
     with sdpa_kernel(SDPBackend.MATH):
-        for batch in batches(recipe, done, Collator(tokenizer), pool):
+        for batch in batches(recipe, progress.done, Collator(tokenizer), pool):
             if isinstance(batch, Glances):
                 answers, patches = torch.zeros(()), student.look(batch)
                 torch.autograd.backward(patches)
@@ -313,22 +254,25 @@ def train(
                 answers, patches = student.answer(batch)
                 torch.autograd.backward(answers + recipe.patches * patches)
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-            optimizer.step(done)
-            done += 1
-            progress.add(done, float(answers.detach()), float(patches.detach()))
-            if done % save_every == 0 or done in (until, recipe.total):
-                save_state(state, student, optimizer, done, recipe)
-            if done == until:
+            optimizer.step(progress.done)
+            progress.add(float(answers.detach()), float(patches.detach()))
+            if progress.done % save_every == 0 or progress.done in (until, recipe.total):
+                save_state(state, student, optimizer, progress, recipe)
+            if progress.done == until:
                 break
-    return student.model.eval(), tokenizer
+    return student.model.eval(), tokenizer, progress.seconds
 
 
 @click.command()
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("demo/checkpoint"), show_default=True
+    "--out", type=click.Path(path_type=Path), default=CHECKPOINT, help="Folder of the checkpoint."
 )
 @click.option(
-    "--work", type=click.Path(path_type=Path), default=Path("runs/train"), show_default=True
+    "--work",
+    type=click.Path(path_type=Path),
+    default=Path("runs/train"),
+    show_default=True,
+    help="Where an unfinished training is kept.",
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option("--looks", default=Recipe.looks, show_default=True, help="Steps of vision alone.")
@@ -336,6 +280,10 @@ def train(
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 @click.option("--drawers", default=1, show_default=True, help="Processes that draw clips.")
 @click.option("--threads", default=1, show_default=True, help="Threads of the model on a CPU.")
+@click.option(
+    "--check", is_flag=True, help="Only compare the checkpoint with its recorded figures."
+)
+@click.option("--clips", default=CLIPS, show_default=True, help="Clips of the exam.")
 def main(
     out: Path,
     work: Path,
@@ -345,13 +293,42 @@ def main(
     device: str,
     drawers: int,
     threads: int,
+    check: bool,
+    clips: int,
 ) -> None:
-    """Train the backbone and write its checkpoint."""
+    """Train the backbone, write its checkpoint, and record what it can do."""
     torch.set_num_threads(threads)
-    recipe = Recipe(seed=seed, looks=looks, steps=steps)
     with ProcessPoolExecutor(drawers, mp_context=get_context("spawn")) as pool:
-        model, tokenizer = train(recipe, work / "state.safetensors", torch.device(device), pool)
-    write_checkpoint(out, model, tokenizer)
+        if check:
+            _check(out, pool, clips)
+            return
+        recipe = Recipe(seed=seed, looks=looks, steps=steps)
+        state = work / "state.safetensors"
+        model, tokenizer, seconds = train(recipe, state, torch.device(device), pool)
+        write_checkpoint(out, model, tokenizer)
+        training = {
+            "recipe": asdict(recipe),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "minutes": round(seconds / 60, 1),
+            "where": f"{device}, {threads} thread(s) and {drawers} process(es) that draw",
+        }
+        answered = take(out, pool, clips)
+    record(out, answered, training)
+    click.echo(figures_text(figures(answered)))
+
+
+def _check(folder: Path, pool: Executor, clips: int) -> None:
+    answered = take(folder, pool, clips)
+    click.echo(figures_text(figures(answered)))
+    others = differences(folder, answered)
+    for line in others:
+        click.echo(line)
+    # Another processor rounds otherwise: a few answers lie on the edge.
+    if len(others) > 0.01 * clips:
+        raise click.ClickException(
+            f"{len(others)} answers of {clips} clips are not the recorded ones"
+        )
+    click.echo(f"the recorded figures hold: {len(others)} of {2 * clips} answers differ")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,18 @@
-"""`hiprobe demo`: a synthetic data set, a small backbone, every stage, the report, variants."""
+"""`hiprobe demo`: a synthetic surveillance world, a small trained backbone, every stage, variants."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
-from manifests.schema import SELECTION
+import numpy as np
+
+from demo.breakdown import Acted, breakdown_text, read_acts
+from manifests.schema import RUN_INTERVALS, RUN_SCORES, SELECTION, VIDEOS
 from manifests.table import read_table
 from pipeline.comparison import compare, comparison_text, write_comparison
 from pipeline.config import Config, load_config
@@ -19,10 +25,18 @@ from pipeline.variants import FOLDER, Variant, VariantRun, run_variants
 from pipeline.view import summary_text
 
 NOTE = (
-    "The backbone of this demonstration is untrained: a small InternVL with random weights. It shows "
-    "that every stage works; its figures say nothing about the method."
+    "The videos are synthetic and the backbone is a small InternVL that was trained on other videos "
+    "of the same synthetic world: the figures show how the method works, not how well it does on "
+    "real cameras."
 )
-HEAD = "The demonstration: synthetic videos, an untrained backbone, every stage."
+HEAD = "The demonstration: synthetic videos, a small trained backbone, every stage."
+PROMPTS = (
+    "Is it abnormal? Answer yes or no.",
+    "Does the video show an abnormal event?",
+    "Describe the video and decide whether it shows an abnormal event.",
+)
+"""The states of the first are probed: its answer's first word is the verdict. The others are there for
+heads, which are to be stable over all of them."""
 
 Echo = Callable[[str], None]
 
@@ -32,7 +46,7 @@ def demonstrate(out: Path, seed: int, echo: Echo) -> bool:
 
     `out` becomes the results folder of the run and holds its inputs too: data/, backbone/, store/
     and run.toml, so that every other command can be tried on it. The results of the variants lie in
-    variants/, a table of them all in variants.parquet.
+    variants/, a table of them all in variants.parquet. The seed is that of the videos.
     """
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
@@ -51,8 +65,9 @@ def demonstrate(out: Path, seed: int, echo: Echo) -> bool:
         echo(f"4/4  {len(variants) - 1} variants of it, over the same store")
         runs = run_variants(settings, variants, Progress())
         failed |= any(one.problem for one in runs)
-        echo(f"\nResults on the synthetic test videos. UNTRAINED BACKBONE. {NOTE}\n")
+        echo(f"\nResults on the synthetic test videos. {NOTE}\n")
         echo(metrics_text(metrics))
+        echo(f"\n{breakdown_text(acts_seen(settings.results, out / 'data' / 'acts.csv'))}")
         echo(_comparison(settings, runs))
     echo(f"report: {out / 'report.html'}    all in {clock(time.monotonic() - began)}")
     echo(f"next:   hiprobe plan {config} --set localize.kappa=0.5")
@@ -61,15 +76,31 @@ def demonstrate(out: Path, seed: int, echo: Echo) -> bool:
 
 def _make_inputs(out: Path, seed: int, echo: Echo) -> None:
     """Write the videos with their labels, and the checkpoint."""
-    from demo.backbone import build_backbone
-    from demo.world import write_dataset
+    from demo.checkpoint import copy_checkpoint
+    from demo.dataset import draw_dataset, write_dataset
 
     echo(f"1/4  synthetic surveillance videos -> {out / 'data'}")
-    write_dataset(out / "data", seed)
-    echo(
-        f"2/4  a small InternVL with random weights, saved like a checkpoint -> {out / 'backbone'}"
-    )
-    build_backbone(out / "backbone", seed)
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        write_dataset(out / "data", draw_dataset(seed), pool)
+    echo(f"2/4  the small InternVL that comes with hiprobe -> {out / 'backbone'}")
+    copy_checkpoint(out / "backbone")
+
+
+def acts_seen(results: Path, acts: Path) -> list[Acted]:
+    """What a run over the synthetic world made of every act of its test videos."""
+    videos = read_table(results / "videos.parquet", VIDEOS).to_pylist()
+    paths = {video["video_id"]: video["path"] for video in videos if video["split"] == "test"}
+    scores: dict[str, list[float]] = {path: [] for path in paths.values()}
+    for row in read_table(results / "scores.parquet", RUN_SCORES).to_pylist():
+        if row["video_id"] in paths:
+            frames = row["end_frame"] - row["start_frame"]
+            scores[paths[row["video_id"]]] += [row["smoothed"]] * frames
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for row in read_table(results / "intervals.parquet", RUN_INTERVALS).to_pylist():
+        if row["video_id"] in paths:
+            found = spans.setdefault(paths[row["video_id"]], [])
+            found.append((row["start_frame"], row["end_frame"]))
+    return read_acts(acts, {path: np.asarray(s) for path, s in scores.items() if s}, spans)
 
 
 def _comparison(settings: Config, runs: Sequence[VariantRun]) -> str:
@@ -124,10 +155,11 @@ def demo_config(name: str) -> str:
                 "videos": "data/videos",
                 "labels": "data/labels.csv",
                 "probing_share": 1.0,
+                "probing_labels": "frame",
             },
             "backbone": {"model": "backbone", "device": "cpu"},
-            "forward": {"heads": "all"},
-            "explain": {"max_new_tokens": 24},
+            "forward": {"prompts": list(PROMPTS), "heads": "all"},
+            "explain": {"max_new_tokens": 40},
             "report": {"note": NOTE},
         },
         head=HEAD,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stages.probes.scorers import FitReport, Rows, Scorer
     from stages.probes.spans import Floats, Ints
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)

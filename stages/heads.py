@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stages.probes.spans import Floats, Ints
     from stages.probes.states import Rows
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

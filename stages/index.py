@@ -38,7 +38,7 @@ class Settings:
     probing_labels: str = recipe(
         "video",
         "anomalous samples: every segment of an anomalous training video, or (frame) only those "
-        "that overlap an annotated interval",
+        "of whose frames half or more lie in annotated intervals",
         choices=("video", "frame"),
     )
 

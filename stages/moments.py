@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stages.contract import Job, Result
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stages.probes.spans import Ints
     from stages.probes.states import ProbedStates
 
-VERSION = 2
+VERSION = 3
 
 _Form = tuple[tuple[int, ...], int]
 """Numbers of the layers, and the width, of hidden states."""

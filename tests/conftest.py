@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: the demonstration, run once, and calls of the command line."""
+"""What the end-to-end tests share: two finished runs, and calls of the command line."""
 
 from __future__ import annotations
 
@@ -19,12 +19,8 @@ from click.testing import CliRunner
 # Set before anything imports torch; the numbers are the same, bit for bit.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from manifests.schema import STAGE_MANIFEST
-from manifests.table import read_table
 from pipeline.cli import main
 
-KEY = 64
-"""Digits of a key."""
 HIPROBE = [sys.executable, "-m", "pipeline"]
 
 
@@ -50,7 +46,7 @@ def call(*words: object) -> Called:
 
 @dataclass(frozen=True)
 class Demo:
-    """A finished demonstration."""
+    """A finished run that holds its own inputs, as `hiprobe demo` makes one."""
 
     folder: Path
     printed: str
@@ -61,38 +57,34 @@ class Demo:
 
 
 @pytest.fixture(scope="session")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demonstration as a person runs it; nobody may change it."""
+    folder = tmp_path_factory.mktemp("demonstration") / "runs" / "demo"
+    return _made([*HIPROBE, "demo", "--out", str(folder)], folder)
+
+
+@pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """The demonstration as a person runs it; nobody may change it (see `own_demo`)."""
+    """A small run (see small_run); nobody may change it (see `own_demo`)."""
     folder = tmp_path_factory.mktemp("demo") / "runs" / "demo"
-    done = subprocess.run(
-        [*HIPROBE, "demo", "--out", str(folder)], capture_output=True, text=True, check=False
-    )
+    return _made([sys.executable, "-m", "tests.small_run", str(folder)], folder)
+
+
+def _made(command: list[str], folder: Path) -> Demo:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return Demo(folder, done.stdout)
 
 
 def copy_of(demo: Demo, folder: Path) -> Demo:
-    """The finished run in another folder, without its variants: stores can be copied.
-
-    What only the variants have made is left out, so that the store of a test holds what one
-    configuration makes.
-    """
-    keys = set()
-    for manifest in demo.folder.glob("manifests/*.parquet"):
-        keys |= set(read_table(manifest, STAGE_MANIFEST, ["key"])["key"].to_pylist())
-
-    def left_out(where: str, names: list[str]) -> list[str]:
-        if Path(where) == demo.folder:
-            return [name for name in names if name in ("variants", "variants.parquet")]
-        return [name for name in names if len(name) == KEY and name not in keys]
-
-    shutil.copytree(demo.folder, folder, ignore=left_out)
+    """The finished run in another folder: stores can be copied."""
+    shutil.copytree(demo.folder, folder)
     return Demo(folder, demo.printed)
 
 
 @pytest.fixture
 def own_demo(demo: Demo, tmp_path: Path) -> Demo:
-    """A copy of the finished run, without its variants, that a test may change."""
+    """A copy of the small run that a test may change."""
     return copy_of(demo, tmp_path / "runs" / "demo")
 
 

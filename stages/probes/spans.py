@@ -107,8 +107,8 @@ def segment_labels(item: str, label: Any, spans: Spans) -> Ints:
     """Label of every segment, 0 normal or 1 anomalous, [segments].
 
     `label` is {"label": 0 | 1, "intervals": null | [[start_frame, end_frame], ...]}: with null
-    every segment has the video's label, with a list a segment is anomalous where it overlaps one of
-    the half-open intervals. Raises ConfigError for a label that contradicts itself.
+    every segment has the video's label, with a list a segment is anomalous where half or more of its
+    frames lie in the half-open intervals. Raises ConfigError for a label that contradicts itself.
     """
     value, intervals = label["label"], label["intervals"]
     if value not in (0, 1):
@@ -120,12 +120,17 @@ def segment_labels(item: str, label: Any, spans: Spans) -> Ints:
             f"{item}: label is {value} and {len(intervals)} intervals are annotated; give an "
             'anomalous video its intervals and a normal one none, or use labels = "video"'
         )
-    found = np.zeros(len(spans), dtype=np.int64)
-    for start, end in intervals:
+    inside = np.zeros(len(spans), dtype=np.int64)
+    done = 0
+    for start, end in sorted(intervals):
         if not 0 <= start < end:
             raise ConfigError(f"{item}: the interval [{start}, {end}) holds no frame")
-        found[(spans.start_frame < end) & (spans.end_frame > start)] = 1
-    return found
+        # Where intervals overlap, a frame counts once.
+        first = np.maximum(spans.start_frame, max(start, done))
+        inside += np.maximum(np.minimum(spans.end_frame, end) - first, 0)
+        done = max(done, end)
+    labels: Ints = (2 * inside >= spans.end_frame - spans.start_frame).astype(np.int64)
+    return labels
 
 
 def label_of(item: str, labels: Mapping[str, Any]) -> Any:

@@ -15,8 +15,8 @@ BEFORE_THE_FIT = ("index", "decode", "sample", "forward", "moments")
 """Stages whose failure keeps a probing video out of the fit."""
 LABELS = {
     "video": "video-level labels: every segment of an anomalous probing video counts as anomalous",
-    "frame": "frame-level labels: of an anomalous probing video, only the segments that overlap an "
-    "annotated interval count as anomalous",
+    "frame": "frame-level labels: of an anomalous probing video, only the segments of whose frames half "
+    "or more lie in annotated intervals count as anomalous",
 }
 
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from demo.canvas import CAR, FLAME, HEAD, HEIGHT, LEG, SMOKE, WIDTH, disc, paint, stroke, strokes
+from demo.canvas import (
+    CAR,
+    FLAME,
+    FRONT,
+    HEAD,
+    HEIGHT,
+    LEG,
+    REAR,
+    SMOKE,
+    WIDTH,
+    disc,
+    paint,
+    stroke,
+    strokes,
+)
 from tests.demo.stories import story_of
 
 
@@ -33,5 +47,5 @@ def test_strokes_say_what_they_are_parts_of() -> None:
         return {int(number) for drawing in played for number in drawing.strokes[:, 9]}
 
     assert parts("walk") >= {HEAD, LEG}
-    assert parts("drive") == {CAR}
+    assert parts("drive") == {CAR, FRONT, REAR}
     assert parts("fire") == {FLAME, SMOKE}

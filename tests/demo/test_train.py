@@ -25,7 +25,7 @@ def _weights(
     state: Path, until: int | None = None, recipe: Recipe = RECIPE
 ) -> dict[str, torch.Tensor]:
     with ThreadPoolExecutor(1) as pool:
-        model, _ = train(recipe, state, CPU, pool, save_every=100, until=until)
+        model, _, _ = train(recipe, state, CPU, pool, save_every=100, until=until)
     return dict(model.state_dict())
 
 
@@ -63,7 +63,7 @@ def test_rates_rise_and_fall_in_both_parts() -> None:
     assert rates[0] == pytest.approx((recipe.look_rate / 100, 0))
     assert rates[200] == (recipe.look_rate, 0)
     assert rates[999] == pytest.approx((0.0015 * recipe.look_rate, 0), rel=1e-6)
-    assert rates[1200] == pytest.approx((recipe.vision_share * recipe.rate, recipe.rate))
+    assert rates[1150] == pytest.approx((recipe.vision_share * recipe.rate, recipe.rate))
     assert max(rate for _, rate in rates) == recipe.rate
     assert rates[-1][1] < 0.01 * recipe.rate
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from demo.backbone import build_backbone
 from pipeline.backbones import find_checkpoint, frames_of, shortened
 from stages.backbones.identity import identify
 from stages.backbones.load import FAMILIES, family_of
@@ -23,6 +22,7 @@ from stages.backbones.trial import moving_square
 from stages.forward import prompts_of
 from stages.sample import Settings as Sample
 from tests.conftest import Called
+from tests.small_backbone import build_backbone
 from tests.stages.backbones.checkpoints.registry import SMALL
 
 Hiprobe = Callable[..., Called]

@@ -18,7 +18,6 @@ from manifests.table import read_table
 from pipeline import demonstration
 from pipeline.comparison import Row, compare, comparison_text, read_comparison, write_comparison
 from pipeline.config import Config, load_config
-from pipeline.demonstration import demo_variants
 from pipeline.plan import plan_all
 from pipeline.toml import to_toml
 from pipeline.variants import Variant, VariantRun, run_variants, variant_configs
@@ -308,33 +307,14 @@ def test_rows_that_rest_on_other_videos_are_called_so() -> None:
 # What the demonstration does with it
 
 
-def test_the_demonstration_prints_and_keeps_the_comparison(demo: Demo) -> None:
-    rows = read_comparison(demo.folder)
-    layers = max(row.layer for row in rows if row.name == "last" and row.layer is not None)
-    variants = demo_variants(layers)
-    assert [row.name for row in rows if row.kind != "baseline"] == [v.name for v in variants]
-    assert not [row.problem for row in rows if row.problem]
-    assert comparison_text(rows) in demo.printed
-    by_name = {row.name: row for row in rows}
-    assert by_name[f"fixed-{layers // 2}"].layer == layers // 2
-    base = by_name["dlsp"]
-    for value in (0.25, 0.5, 0.75):
-        fixed = by_name[f"threshold-{value}"]
-        assert (fixed.auc, fixed.ap, fixed.layer) == (base.auc, base.ap, base.layer)
-    for name in ("svm", "distance", "mahalanobis"):
-        assert by_name[name].layer == base.layer
-        assert read_json(demo.folder / "variants" / name / "scorer/scorer.json")["kind"] == name
-    scorer = read_json(demo.folder / "variants" / "heads" / "scorer/scorer.json")
-    heads = by_name["heads"]
-    assert [[int(n) for n in pair.split(".")] for pair in heads.heads.split()] == scorer["heads"]
-    assert (len(scorer["heads"]), heads.layer) == (5, None)
-
-
 def test_the_demonstration_fails_where_a_variant_does(
     own_demo: Demo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
+    (own_demo.folder / "data" / "acts.csv").write_text("video\n")
+    settings = own_demo.config.read_text()
     monkeypatch.setattr(demonstration, "_make_inputs", lambda out, seed, echo: None)
+    monkeypatch.setattr(demonstration, "demo_config", lambda name: settings)
     monkeypatch.setattr(demonstration, "demo_variants", lambda layers: (BASE, NO_LAYER))
     assert demonstration.demonstrate(own_demo.folder, 0, said.append)
     assert "FAILED no-layer" in "\n".join(said)

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cache.errors import ConfigError, ItemError
-from demo.backbone import build_backbone
 from manifests import schema
 from manifests.table import read_table, write_table
 from stages import explain
@@ -27,6 +26,7 @@ from stages.contract import Job
 from stages.explain import Settings, choose_frames
 from stages.video import frames
 from tests.payload import Folder
+from tests.small_backbone import build_backbone
 
 FRAMES = 100
 """Ten segments of ten frames at 10 frames/s."""

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from cache.arrays import States
 from cache.errors import ConfigError, ItemError
 from cache.fields import notes
-from demo.backbone import build_backbone
 from manifests import schema
 from manifests.table import read_table, write_table
 from stages import forward
@@ -28,6 +27,7 @@ from stages.contract import Job
 from stages.forward import Settings
 from stages.video import frames, pixels
 from tests.plans import KEYFRAMES, SEGMENTS, content, draw_frames, make_job, picture, shown
+from tests.small_backbone import build_backbone
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import pytest
 from cache.arrays import Heads, States
 from cache.digest import write_json
 from cache.errors import ConfigError, DamagedArtifact
-from demo.backbone import LAYERS, build_backbone
 from stages import forward, forward_selected
 from stages.backbones.identity import identify
 from stages.backbones.pass_settings import Settings
@@ -21,6 +20,7 @@ from stages.contract import Job
 from stages.video import pixels
 from tests.payload import Folder
 from tests.plans import SEGMENTS, picture, shown, write_plan
+from tests.small_backbone import LAYERS, build_backbone
 
 PROMPTS = ("Describe it.", "Is anything odd?", "Why?")
 HEADS = [[1, 3], [2, 0]]

@@ -38,7 +38,7 @@ def rows_of(n=7, layers=3, dim=5):
 
 def test_frame_labels_part_the_segments(tmp_path):
     rows = rows_of()
-    job = make_job(tmp_path, rows, {"label": 1, "intervals": [[30, 50], [150, 151]]})
+    job = make_job(tmp_path, rows, {"label": 1, "intervals": [[30, 60], [144, 168]]})
     result = moments.compute(job)
     found = load_file(job.out / "moments.safetensors")
     anomalous = np.asarray([1, 2, 6])

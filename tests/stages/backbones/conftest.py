@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from demo.backbone import build_backbone
 from stages.backbones.load import family_of
 from stages.backbones.multimodal import Multimodal
+from tests.small_backbone import build_backbone
 
 Clip = list[NDArray[np.uint8]]
 

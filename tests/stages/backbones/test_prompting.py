@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cache.errors import ConfigError
-from demo.backbone import byte_tokenizer
 from stages.backbones import prompting
 from stages.backbones.contract import Prompt
+from tests.small_backbone import byte_tokenizer
 
 SPECIAL = ("<|endoftext|>", "<|im_end|>", "<picture>")
 

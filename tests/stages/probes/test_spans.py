@@ -1,7 +1,11 @@
 """Segments hold every frame once; a segment's label follows its video's annotation."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cache.errors import ConfigError, ItemError
 from manifests.schema import SEGMENTS
@@ -67,19 +71,36 @@ def test_without_intervals_every_segment_has_the_videos_label():
 
 
 @pytest.mark.parametrize(
-    ("interval", "expected"),
+    ("intervals", "expected"),
     [
-        ([0, 1], [1, 0, 0]),
-        ([23, 24], [1, 0, 0]),
-        ([24, 25], [0, 1, 0]),
-        ([23, 25], [1, 1, 0]),
-        ([10, 60], [1, 1, 1]),
-        ([47, 500], [0, 1, 1]),
+        ([[0, 11]], [0, 0, 0]),
+        ([[0, 12]], [1, 0, 0]),
+        ([[13, 36]], [0, 1, 0]),
+        ([[12, 54]], [1, 1, 1]),
+        ([[47, 500]], [0, 0, 1]),
+        ([[0, 8], [2, 10]], [0, 0, 0]),
+        ([[2, 10], [0, 4], [9, 12]], [1, 0, 0]),
     ],
 )
-def test_a_segment_is_anomalous_where_it_shares_a_frame_with_an_interval(interval, expected):
+def test_a_segment_is_anomalous_where_half_of_its_frames_are(intervals, expected):
     spans = spans_of(columns(0, 24, 48, 60), "v")
-    found = segment_labels("v", {"label": 1, "intervals": [interval]}, spans)
+    found = segment_labels("v", {"label": 1, "intervals": intervals}, spans)
+    assert found.tolist() == expected
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    st.lists(st.tuples(st.integers(0, 150), st.integers(1, 90)), min_size=1, max_size=5),
+)
+def test_labels_of_segments_are_those_of_counted_frames(lengths, drawn):
+    borders = np.cumsum([0, *lengths])
+    intervals = [[start, start + length] for start, length in drawn]
+    mask = np.zeros(300, dtype=bool)
+    for start, end in intervals:
+        mask[start:end] = True
+    expected = [int(mask[a:b].mean() >= 0.5) for a, b in pairwise(borders)]
+    spans = spans_of(columns(*borders), "v")
+    found = segment_labels("v", {"label": 1, "intervals": intervals}, spans)
     assert found.tolist() == expected
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from demo.backbone import byte_tokenizer
+from tests.small_backbone import byte_tokenizer
 from tests.stages.backbones.checkpoints import parts, qwen
 
 PREPROCESSOR: dict[str, Any] = {

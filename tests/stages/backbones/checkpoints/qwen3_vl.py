@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from demo.backbone import byte_tokenizer
+from tests.small_backbone import byte_tokenizer
 from tests.stages.backbones.checkpoints import parts, qwen
 
 _PATCHES: dict[str, Any] = {

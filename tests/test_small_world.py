@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo.world import CLIPS, HEIGHT, WIDTH, write_dataset
 from stages.video.frames import read_frames
 from stages.video.timeline import read_timeline
+from tests.small_world import CLIPS, HEIGHT, WIDTH, write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(
 ) -> None:
     first = digests(folder)
     chosen = [f"videos/{clip.path}" for clip in CLIPS[:6]]
-    monkeypatch.setattr("demo.world.CLIPS", CLIPS[:6])
+    monkeypatch.setattr("tests.small_world.CLIPS", CLIPS[:6])
     write_dataset(tmp_path / "same")
     write_dataset(tmp_path / "other", seed=1)
     same, other = digests(tmp_path / "same"), digests(tmp_path / "other")

@@ -1,4 +1,4 @@
-"""The small backbone of the demo and the tests: InternVL's real architecture, random weights.
+"""The smallest backbone of the tests: InternVL's real architecture, random weights.
 
 It is written as a checkpoint folder and loads through the very path of a downloaded one. Its weights
 are drawn, not trained: what its hidden states know of a clip is what a random network passes on.
@@ -14,6 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from demo.architecture import (
+    CHAT_TEMPLATE,
+    NAMED_TOKENS,
+    SPECIAL_TOKENS,
+    wrapped,
+    write_processors,
+)
+
 IMAGE_SIZE = 64
 PATCH_SIZE = 16
 VISION_WIDTH = 96
@@ -21,35 +29,6 @@ VISION_LAYERS = 2
 WIDTH = 128
 LAYERS = 6
 HEADS = 4
-
-SPECIAL_TOKENS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<img>",
-    "</img>",
-    "<IMG_CONTEXT>",
-    "<video>",
-)
-NAMED_TOKENS = {
-    "start_image_token": "<img>",
-    "end_image_token": "</img>",
-    "context_image_token": "<IMG_CONTEXT>",
-    "video_token": "<video>",
-}
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
-    "{% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}{{ '<IMG_CONTEXT>\\n' }}"
-    "{% elif part['type'] == 'video' %}{{ '<video>\\n' }}"
-    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}"
-    "{{ '<|im_end|>\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 
 
 def build_backbone(folder: Path, seed: int = 0) -> None:
@@ -78,7 +57,6 @@ def byte_tokenizer(
     `special` holds <|im_end|> and <|endoftext|>; `named` are extra special tokens by attribute.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {symbol: number for number, symbol in enumerate(alphabet)}
@@ -86,14 +64,7 @@ def byte_tokenizer(
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()
     plain.add_special_tokens([AddedToken(token, special=True) for token in special])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=plain,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        extra_special_tokens=dict(named),
-        chat_template=template,
-        model_max_length=8192,
-    )
+    return wrapped(plain, template, named)
 
 
 def _model(vocabulary: int, image_token_id: int) -> Any:
@@ -166,30 +137,3 @@ def _distribution(name: str, shape: tuple[int, ...]) -> tuple[np.float32, np.flo
     attends = "language_model" in name and ("q_proj" in name or "k_proj" in name)
     gain = 2.0 if attends or any(part in name for part in strong) else 1.0
     return np.float32(0.0), np.float32(gain / math.sqrt(math.prod(shape[1:])))
-
-
-def write_processors(folder: Path, image_size: int, tokens_per_picture: int) -> None:
-    """The preprocessor files, in the form of InternVL3-hf."""
-    from cache.digest import write_json
-
-    pictures = {
-        "crop_to_patches": False,
-        "do_convert_rgb": True,
-        "do_normalize": True,
-        "do_rescale": True,
-        "do_resize": True,
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_processor_type": "GotOcr2ImageProcessor",
-        "image_std": [0.229, 0.224, 0.225],
-        "max_patches": 12,
-        "min_patches": 1,
-        "resample": 3,
-        "rescale_factor": 1 / 255,
-        "size": {"height": image_size, "width": image_size},
-    }
-    joint = {
-        "image_seq_length": tokens_per_picture,
-        "processor_class": "InternVLProcessor",
-    }
-    write_json(folder / "preprocessor_config.json", {**pictures, **joint})
-    write_json(folder / "processor_config.json", joint)

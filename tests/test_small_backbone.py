@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from demo.backbone import build_backbone
 from stages.backbones.contract import Prompt, Wanted
 from stages.backbones.load import load
 from stages.backbones.reference import BackboneReference
+from tests.small_backbone import build_backbone
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,143 @@
+"""The demonstration as a person runs it: its figures mean something, and fall where a stage breaks.
+
+The bounds lie between what the run reaches and what it reaches with one stage broken: pictures of
+the wrong frames, states of the wrong position, another selection, scores or intervals elsewhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cache.digest import read_json
+from demo.breakdown import breakdown
+from demo.language import event_of
+from manifests.schema import RUN_EXPLANATIONS, SELECTION, VIDEOS
+from manifests.table import read_table
+from pipeline.comparison import comparison_text, read_comparison
+from pipeline.demonstration import acts_seen, demo_variants
+from tests.conftest import Called, Demo
+
+Hiprobe = Callable[..., Called]
+
+
+@pytest.fixture(scope="module")
+def metrics(demonstration: Demo) -> Any:
+    return read_json(demonstration.folder / "metrics.json")
+
+
+def test_it_has_forty_real_videos_half_of_them_with_an_anomaly(demonstration: Demo) -> None:
+    videos = read_table(demonstration.folder / "videos.parquet", VIDEOS).to_pylist()
+    assert [sum(v["split"] == split for v in videos) for split in ("train", "test")] == [8, 32]
+    assert sum(v["label"] for v in videos) == 20
+    assert all(10 <= v["duration"] <= 60 and round(v["fps"], 6) in (25, 30) for v in videos)
+
+
+def test_it_says_what_its_figures_are_worth(demonstration: Demo) -> None:
+    for text in (demonstration.printed, (demonstration.folder / "report.html").read_text()):
+        assert "synthetic" in text
+        assert "real cameras" in text
+    assert "frame-level AUC" in demonstration.printed
+    assert "against look-alikes" in demonstration.printed
+
+
+def test_frames_are_told_apart_and_not_perfectly(metrics: Any) -> None:
+    assert 0.85 <= metrics["auc"] <= 0.99
+    assert metrics["macro_within_video_auc"] >= 0.85
+
+
+def test_it_is_better_than_labels_alone_without_a_pixel(metrics: Any) -> None:
+    assert metrics["ap"] > max(b["ap"] for b in metrics["baselines"].values())
+
+
+def test_intervals_lie_where_the_events_are(metrics: Any) -> None:
+    assert metrics["events"]["0.3"]["f1"] > 0.5
+
+
+def test_explanations_name_the_events_that_they_explain(demonstration: Demo) -> None:
+    """Of the test intervals that lie mostly in one anomalous act."""
+    with (demonstration.folder / "data" / "acts.csv").open(encoding="utf-8") as file:
+        acts = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    videos = read_table(demonstration.folder / "videos.parquet", VIDEOS).to_pylist()
+    paths = {video["video_id"]: video["path"] for video in videos}
+    right = []
+    for row in read_table(
+        demonstration.folder / "explanations.parquet", RUN_EXPLANATIONS
+    ).to_pylist():
+        middle = (row["start_frame"] + row["end_frame"]) / 2
+        for act in acts:
+            inside = int(act["start_frame"]) <= middle < int(act["end_frame"])
+            if act["video"] == paths[row["video_id"]] and inside and act["group"] == "anomalous":
+                right.append(event_of(row["text"]) == act["kind"])
+    assert len(right) >= 10
+    assert sum(right) / len(right) > 0.6
+
+
+def test_look_alikes_are_harder_than_ordinary_acts(demonstration: Demo) -> None:
+    found = breakdown(acts_seen(demonstration.folder, demonstration.folder / "data" / "acts.csv"))
+    assert not any(math.isnan(value) for value in found.values())
+    assert found["against ordinary acts"] > 0.85
+    assert found["against look-alikes"] > 0.8
+
+
+def test_the_method_chose_the_layer_of_the_highest_score(demonstration: Demo) -> None:
+    layers = read_table(demonstration.folder / "layers.parquet", SELECTION).to_pylist()
+    assert [row["layer"] for row in layers] == list(range(9))
+    scored = [row for row in layers if row["score"] is not None]
+    (chosen,) = (row for row in layers if row["chosen"])
+    assert chosen["score"] == max(row["score"] for row in scored)
+
+
+def test_made_again_it_is_the_same_bit_for_bit(
+    demonstration: Demo, hiprobe: Hiprobe, tmp_path: Path
+) -> None:
+    """The backbone over two videos, and everything that follows from the hidden states of all."""
+    copy = tmp_path / "demo"
+    again = ("fit", "score", "select", "statistics", "moments", "localize", "evaluate")
+    shutil.copytree(
+        demonstration.folder, copy, ignore=shutil.ignore_patterns("variants*", "explain", *again)
+    )
+    first = digests(demonstration.folder / "store")
+    words = ("--quiet", "--json", "--until")
+    done = hiprobe(
+        "run", copy / "run.toml", *words, "forward", "--limit", 2, "--set", "run.store=new"
+    )
+    assert done.value()["built"]["forward"] == 2
+    assert digests(copy / "new").items() <= first.items()
+    done = hiprobe("run", copy / "run.toml", *words, "evaluate")
+    assert {name for name, count in done.value()["built"].items() if count} == set(again)
+    assert digests(copy / "store").items() <= first.items()
+
+
+def digests(store: Path) -> dict[str, str]:
+    """Content digest of every artifact by its key."""
+    return {p.parent.name: read_json(p)["digest"] for p in store.glob("*/*/*/commit.json")}
+
+
+def test_it_prints_and_keeps_the_comparison(demonstration: Demo) -> None:
+    rows = read_comparison(demonstration.folder)
+    layers = max(row.layer for row in rows if row.name == "last" and row.layer is not None)
+    variants = demo_variants(layers)
+    assert [row.name for row in rows if row.kind != "baseline"] == [v.name for v in variants]
+    assert not [row.problem for row in rows if row.problem]
+    assert comparison_text(rows) in demonstration.printed
+    by_name = {row.name: row for row in rows}
+    assert by_name[f"fixed-{layers // 2}"].layer == layers // 2
+    base = by_name["dlsp"]
+    for value in (0.25, 0.5, 0.75):
+        fixed = by_name[f"threshold-{value}"]
+        assert (fixed.auc, fixed.ap, fixed.layer) == (base.auc, base.ap, base.layer)
+    folder = demonstration.folder / "variants"
+    for name in ("svm", "distance", "mahalanobis"):
+        assert by_name[name].layer == base.layer
+        assert read_json(folder / name / "scorer/scorer.json")["kind"] == name
+    scorer = read_json(folder / "heads" / "scorer/scorer.json")
+    heads = by_name["heads"]
+    assert [[int(n) for n in pair.split(".")] for pair in heads.heads.split()] == scorer["heads"]
+    assert (len(scorer["heads"]), heads.layer) == (5, None)

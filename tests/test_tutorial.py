@@ -1,0 +1,88 @@
+"""docs/tutorial.md: every command in it is run as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cache.digest import read_json
+from tests.conftest import Demo
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+INSTALL, DEMONSTRATION, *REST = BLOCKS
+
+
+def bash(script: str, folder: Path, path: str) -> str:
+    """Run a script as a person types it, line after line; the first that fails ends it."""
+    environment = {**os.environ, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        ["bash", "-ex"], input=script, cwd=folder, env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def index_answers() -> bool:
+    """Whether packages can be installed from where pip looks for them."""
+    command = [sys.executable, "-m", "pip", "--timeout", "10", "--retries", "0"]
+    found = subprocess.run(
+        [*command, "index", "versions", "click"], capture_output=True, check=False
+    )
+    return found.returncode == 0
+
+
+@pytest.mark.slow
+def test_it_installs(tmp_path: Path) -> None:
+    if not index_answers():
+        pytest.skip("needs the network: the package index does not answer")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=False
+    )  # fmt: skip
+    if listed.returncode:
+        pytest.skip("needs git: a clean copy of the files is installed")
+    for name in listed.stdout.decode().rstrip("\0").split("\0"):
+        if (ROOT / name).is_file():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    assert "hiprobe" in bash(INSTALL, tmp_path, str(Path(sys.executable).parent))
+    # What was installed is whole: the checkpoint and the report's templates are in the package.
+    code = "import demo.checkpoint as c; print(sorted(p.name for p in c.CHECKPOINT.iterdir()))"
+    run = [tmp_path / ".venv/bin/python", "-I", "-c", code]
+    told = subprocess.run(run, capture_output=True, text=True, check=True, cwd="/").stdout
+    assert "model.safetensors" in told
+
+
+def test_the_demonstration_is_the_one_of_the_tests() -> None:
+    """`demonstration` runs this very command: there is no need to run it twice."""
+    assert DEMONSTRATION.strip() == "hiprobe demo --out runs/demo"
+
+
+@pytest.mark.slow
+def test_all_the_rest_runs(demonstration: Demo, tmp_path: Path) -> None:
+    shutil.copytree(
+        demonstration.folder, tmp_path / "runs" / "demo", ignore=shutil.ignore_patterns("store")
+    )
+    told = bash("".join(REST), tmp_path, str(Path(sys.executable).parent))
+    own = tmp_path / "runs" / "run"
+    assert (own / "report.html").is_file()
+    assert read_json(own / "metrics.json")["auc"] > 0.8
+    # With another scorer nothing before it ran, and on the way back nothing at all.
+    made = re.findall(r"^made in [\d: ]+(?:s: )?(.*)|^(nothing to do)", told, re.MULTILINE)
+    first, whole, scorer, back, colleague, *_ = ["".join(found) for found in made]
+    assert "forward 2" in first
+    assert "forward 38" in whole
+    assert re.match(r"fit 1, score 40, localize 40, evaluate 1, explain \d+, report 1$", scorer)
+    assert back == "nothing to do"
+    assert re.match(r"fit 1, score 40, localize 40, evaluate 1, report 1$", colleague)
+    assert "blocked" in told
+    assert (tmp_path / "runs" / "other" / "scores.parquet").is_file()
