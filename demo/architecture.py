@@ -136,6 +136,7 @@ def write_checkpoint(folder: Path, model: Any, tokenizer: Any) -> None:
 
     halves = {name: tensor.to(torch.float16) for name, tensor in load_file(weights).items()}
     save_file(halves, weights, metadata={"format": "pt"})
+    weights.chmod(0o644)  # safetensors makes files that only their owner may read
 
 
 def write_processors(folder: Path, image_size: int, tokens_per_picture: int) -> None:

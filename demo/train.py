@@ -265,14 +265,16 @@ def train(
 
 @click.command()
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=CHECKPOINT, help="Folder of the checkpoint."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the checkpoint.  [default: WORK/checkpoint; with --check, the one of the package]",
 )
 @click.option(
     "--work",
     type=click.Path(path_type=Path),
     default=Path("runs/train"),
     show_default=True,
-    help="Where an unfinished training is kept.",
+    help="Where an unfinished training is kept, to go on with.",
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option("--looks", default=Recipe.looks, show_default=True, help="Steps of vision alone.")
@@ -285,7 +287,7 @@ def train(
 )
 @click.option("--clips", default=CLIPS, show_default=True, help="Clips of the exam.")
 def main(
-    out: Path,
+    out: Path | None,
     work: Path,
     seed: int,
     looks: int,
@@ -300,8 +302,9 @@ def main(
     torch.set_num_threads(threads)
     with ProcessPoolExecutor(drawers, mp_context=get_context("spawn")) as pool:
         if check:
-            _check(out, pool, clips)
+            _check(out or CHECKPOINT, pool, clips)
             return
+        out = out or work / "checkpoint"
         recipe = Recipe(seed=seed, looks=looks, steps=steps)
         state = work / "state.safetensors"
         model, tokenizer, seconds = train(recipe, state, torch.device(device), pool)

@@ -77,12 +77,13 @@ def test_all_the_rest_runs(demonstration: Demo, tmp_path: Path) -> None:
     assert (own / "report.html").is_file()
     assert read_json(own / "metrics.json")["auc"] > 0.8
     # With another scorer nothing before it ran, and on the way back nothing at all.
-    made = re.findall(r"^made in [\d: ]+(?:s: )?(.*)|^(nothing to do)", told, re.MULTILINE)
-    first, whole, scorer, back, colleague, *_ = ["".join(found) for found in made]
+    made = re.findall(r"^made in [\d: .]+(?:s: )?(.*)|^(nothing to do)", told, re.MULTILINE)
+    first, whole, checked, scorer, back, colleague, other = ["".join(found) for found in made]
     assert "forward 2" in first
     assert "forward 38" in whole
     assert re.match(r"fit 1, score 40, localize 40, evaluate 1, explain \d+, report 1$", scorer)
-    assert back == "nothing to do"
+    assert checked == back == "nothing to do"
     assert re.match(r"fit 1, score 40, localize 40, evaluate 1, report 1$", colleague)
     assert "blocked" in told
+    assert other == "index 1, score 3, localize 3"
     assert (tmp_path / "runs" / "other" / "scores.parquet").is_file()
