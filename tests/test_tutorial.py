@@ -32,19 +32,10 @@ def bash(script: str, folder: Path, path: str) -> str:
     return done.stdout
 
 
-def index_answers() -> bool:
-    """Whether packages can be installed from where pip looks for them."""
-    command = [sys.executable, "-m", "pip", "--timeout", "10", "--retries", "0"]
-    found = subprocess.run(
-        [*command, "index", "versions", "click"], capture_output=True, check=False
-    )
-    return found.returncode == 0
-
-
 @pytest.mark.slow
 def test_it_installs(tmp_path: Path) -> None:
-    if not index_answers():
-        pytest.skip("needs the network: the package index does not answer")
+    if not os.environ.get("HIPROBE_INSTALL"):
+        pytest.skip("needs the network and minutes: set HIPROBE_INSTALL=1, as .ci/run does")
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=False
     )  # fmt: skip
