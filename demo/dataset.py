@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +100,7 @@ def write_dataset(folder: Path, videos: Sequence[Video], pool: Executor | None =
                 writer.writerow((video.path, video.split, label, kind, start, end))
     with (folder / "acts.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("video", "split", *Told.__match_args__))
+        writer.writerow(("video", "split", *(field.name for field in fields(Told))))
         for video in videos:
             for told in acts_of(video.story):
                 writer.writerow((video.path, video.split, *astuple(told)))

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
+from demo.acts import BY_NAME
 from demo.clips import SCENES_BEFORE
 from demo.dataset import TEST, TRAIN, draw_dataset, write_dataset
 from demo.script import ANOMALOUS
@@ -61,6 +62,17 @@ def test_files_are_h264_of_the_frames_that_the_labels_speak_of(tmp_path: Path) -
         assert spans == [(start, end) for start, end, _ in video.story.intervals]
         assert {row["label"] for row in mine} == {str(int(bool(spans)))}
         assert {row["class"] for row in mine} == {video.kind}
+    told = list(csv.DictReader((tmp_path / "acts.csv").read_text(encoding="utf-8").splitlines()))
+    for video in videos:
+        acts = [row for row in told if row["video"] == video.path]
+        borders = [0, *(int(row["end_frame"]) for row in acts)]
+        assert [int(row["start_frame"]) for row in acts] == borders[:-1]  # every frame once
+        assert borders[-1] == video.story.n_frames
+        spans = [
+            (int(r["start_frame"]), int(r["end_frame"])) for r in acts if r["group"] == "anomalous"
+        ]
+        assert spans == [(start, end) for start, end, _ in video.story.intervals]
+        assert all(row["caption"].startswith(BY_NAME[row["kind"]].told) for row in acts)
 
 
 def test_the_same_story_gives_the_same_bytes(tmp_path: Path) -> None:
