@@ -14,6 +14,8 @@ import pytest
 from cache.digest import read_json
 from tests.conftest import Demo
 
+pytestmark = pytest.mark.timeout(900)
+
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)

@@ -28,6 +28,9 @@ from tests.conftest import Called, Demo
 
 Hiprobe = Callable[..., Called]
 
+pytestmark = pytest.mark.timeout(900)
+"""The first of these tests waits for the whole demonstration."""
+
 RECORDED = {"auc": 0.9332, "ap": 0.8443, "macro_within_video_auc": 0.9541}
 RECORDED_F1 = {"0.3": 0.7222, "0.5": 0.6667}
 RECORDED_LAYERS = (-3.171, -0.415, -3.525, -1.414, 0.122, 1.743, 3.050, 3.610)
