@@ -84,8 +84,10 @@ def write_dataset(folder: Path, videos: Sequence[Video], pool: Executor | None =
     The label file has the columns video, split, label, class, start_frame and end_frame, one row
     per interval, with 0-based half-open frame numbers; normal videos have one row without numbers.
     acts.csv tells everything that happens, the ordinary and the look-alikes too, with captions; no
-    stage reads it. The same stories give the same bytes with the same libraries.
+    stage reads it. The same stories give the same bytes with the same libraries. Videos that the
+    folder's label file of before lists, such as those of another seed, are removed.
     """
+    _remove_listed(folder)
     for video in videos:
         (folder / "videos" / video.path).parent.mkdir(parents=True, exist_ok=True)
     paths = [folder / "videos" / video.path for video in videos]
@@ -104,6 +106,14 @@ def write_dataset(folder: Path, videos: Sequence[Video], pool: Executor | None =
         for video in videos:
             for told in acts_of(video.story):
                 writer.writerow((video.path, video.split, *astuple(told)))
+
+
+def _remove_listed(folder: Path) -> None:
+    labels = folder / "labels.csv"
+    if labels.is_file():
+        with labels.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                (folder / "videos" / row["video"]).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

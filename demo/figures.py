@@ -60,9 +60,15 @@ def record(folder: Path, answered: Sequence[Answered], training: Mapping[str, An
     (folder / CARD).write_text(card(found, (folder / "model.safetensors").stat().st_size), "utf-8")
 
 
+def recorded_exam(folder: Path) -> dict[str, Any]:
+    """The figures in the folder of a checkpoint; raises FileNotFoundError where there are none."""
+    found: dict[str, Any] = json.loads((folder / FIGURES).read_text(encoding="utf-8"))["exam"]
+    return found
+
+
 def differences(folder: Path, answered: Sequence[Answered]) -> list[str]:
     """Which answers are not the recorded ones, in words; empty where all are."""
-    recorded = json.loads((folder / FIGURES).read_text(encoding="utf-8"))["exam"]
+    recorded = recorded_exam(folder)
     now = figures(answered)
     told = {"right": "yes or no", "named_each": "the event's name"}
     return [
@@ -122,7 +128,8 @@ loaded by the same code as any downloaded checkpoint.
 Clips of `demo/`'s world: {len(KINDS)} kinds of acts (10 anomalous, a look-alike of each, 7 ordinary)
 in 6 kinds of scenes, 3 levels of subtlety, day, evening and night, rain and snow, noise, compression.
 Rendered while it trains, from seed {training["recipe"]["seed"]}; no real footage, no third-party data.
-Scenes and the colours of clothes and cars that the figures below rest on never occur in training.
+Scenes, and the colours of clothes and of moving cars, that the figures below rest on never occur in
+training.
 
 ## Training
 
@@ -133,7 +140,9 @@ bfloat16 products. {training["minutes"]:.0f} minutes on {training["where"]}.
 
 ## Figures
 
+```
 {figures_text(exam)}
+```
 
 `python -m demo.train --check` lets these weights answer the same clips again and compares.
 

@@ -25,7 +25,7 @@ from demo.architecture import build_model, build_tokenizer, write_checkpoint
 from demo.checkpoint import CHECKPOINT
 from demo.clips import draw_clip
 from demo.examples import Batch, Collator, Shown, draw_questions, show
-from demo.figures import CLIPS, differences, figures, figures_text, record, take
+from demo.figures import CLIPS, differences, figures, figures_text, record, recorded_exam, take
 from demo.glances import PER_STORY, Glances, draw_glances
 from demo.student import Student
 
@@ -277,15 +277,41 @@ def train(
     help="Where an unfinished training is kept, to go on with.",
 )
 @click.option("--seed", default=0, show_default=True)
-@click.option("--looks", default=Recipe.looks, show_default=True, help="Steps of vision alone.")
-@click.option("--steps", default=Recipe.steps, show_default=True, help="Steps of the whole model.")
+@click.option(
+    "--looks",
+    type=click.IntRange(0),
+    default=Recipe.looks,
+    show_default=True,
+    help="Steps of vision alone.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    default=Recipe.steps,
+    show_default=True,
+    help="Steps of the whole model.",
+)
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
-@click.option("--drawers", default=1, show_default=True, help="Processes that draw clips.")
-@click.option("--threads", default=1, show_default=True, help="Threads of the model on a CPU.")
+@click.option(
+    "--drawers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes that draw clips.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Threads of the model on a CPU.",
+)
 @click.option(
     "--check", is_flag=True, help="Only compare the checkpoint with its recorded figures."
 )
-@click.option("--clips", default=CLIPS, show_default=True, help="Clips of the exam.")
+@click.option(
+    "--clips", type=click.IntRange(1), default=CLIPS, show_default=True, help="Clips of the exam."
+)
 def main(
     out: Path | None,
     work: Path,
@@ -321,6 +347,14 @@ def main(
 
 
 def _check(folder: Path, pool: Executor, clips: int) -> None:
+    try:
+        most = recorded_exam(folder)["clips"]
+    except FileNotFoundError as error:
+        raise click.ClickException(
+            f"{error.filename}: no figures are recorded there; name a folder that demo.train wrote"
+        ) from None
+    if clips > most:
+        raise click.ClickException(f"{folder}: only {most} clips are recorded; lower --clips")
     answered = take(folder, pool, clips)
     click.echo(figures_text(figures(answered)))
     others = differences(folder, answered)

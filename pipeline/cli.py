@@ -58,9 +58,9 @@ def main() -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the data set and the backbone.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the videos.")
 def demo(out: Path, seed: int) -> None:
-    """Make a small synthetic data set and backbone, run every stage, write the report."""
+    """Render synthetic videos, probe the small backbone that comes along, run every stage."""
     from pipeline.demonstration import demonstrate
 
     sys.exit(SOME_FAILED if demonstrate(out, seed, click.echo) else OK)

@@ -75,6 +75,16 @@ def test_files_are_h264_of_the_frames_that_the_labels_speak_of(tmp_path: Path) -
         assert all(row["caption"].startswith(BY_NAME[row["kind"]].told) for row in acts)
 
 
+def test_another_data_set_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "videos" / "test").mkdir(parents=True)
+    (tmp_path / "videos" / "test" / "own.mp4").touch()
+    for seed in (0, 1):
+        write_dataset(tmp_path, videos := draw_dataset(seed, train=0, test=2))
+    left = {path.relative_to(tmp_path / "videos").as_posix() for path in tmp_path.rglob("*.mp4")}
+    assert left == {*(video.path for video in videos), "test/own.mp4"}
+    assert {v.path for v in draw_dataset(0, train=0, test=2)} != {v.path for v in videos}
+
+
 def test_the_same_story_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one.mp4", "two.mp4"):
         write_video(tmp_path / name, story_of("fire", "walk"))

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from demo.acts import KINDS
 from demo.checkpoint import CARD, CHECKPOINT, FIGURES
 from demo.exam import Answered
-from demo.figures import SEED, differences, figures, record, take
+from demo.figures import SEED, card, differences, figures, record, take
 from demo.train import Recipe, main
 
 ANSWERED = [
@@ -45,9 +45,9 @@ def test_a_difference_from_the_record_is_named(tmp_path: Path) -> None:
     assert differences(tmp_path, ANSWERED[:5]) == []  # the first few can be checked alone
     (told,) = differences(tmp_path, [*ANSWERED[:2], replace(ANSWERED[2], said="Nothing.")])
     assert told.startswith("clip 2 (stroll, subtlety 3): the event's name is wrong")
-    card = (tmp_path / CARD).read_text()
+    told_card = (tmp_path / CARD).read_text()
     for said in ("1,234,567", "2.0 MB", "license: apache-2.0", "| fight | anomalous | 100.0 % |"):
-        assert said in card
+        assert said in told_card
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,24 @@ def test_check_says_what_it_finds_by_its_exit_code(tmp_path: Path) -> None:
     refused = CliRunner().invoke(main, words)
     assert refused.exit_code == 1
     assert "8 answers of 8 clips are not the recorded ones" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--clips", "5000"], "only 1000 clips are recorded"), (["--clips", "0"], "x>=1")],
+)
+def test_what_cannot_be_checked_is_refused(words: list[str], said: str, tmp_path: Path) -> None:
+    refused = CliRunner().invoke(main, ["--check", *words])
+    assert refused.exit_code != 0
+    assert said in refused.output
+    missing = CliRunner().invoke(main, ["--check", "--out", str(tmp_path)])
+    assert missing.exit_code == 1
+    assert "no figures are recorded there" in missing.output
+
+
+def test_the_card_is_that_of_the_figures(recorded: dict[str, dict[str, float]]) -> None:
+    size = (CHECKPOINT / "model.safetensors").stat().st_size
+    assert (CHECKPOINT / CARD).read_text(encoding="utf-8") == card(recorded, size)
 
 
 def test_the_shipped_checkpoint_is_small_and_as_good_as_it_must_be(
