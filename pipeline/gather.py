@@ -20,7 +20,7 @@ from cache.digest import read_json
 from cache.errors import ConfigError, StoreError
 from cache.keys import canonical
 from cache.store import Store
-from manifests.datasets.contract import Listing, reader_of
+from manifests.datasets.contract import Listing, Sources, reader_of
 from manifests.datasets.listing import listed_videos, listing_values
 from manifests.datasets.probing import choose_probing
 from manifests.datasets.sources import DigestMemory, digest_files
@@ -71,8 +71,8 @@ def gather(
     """
     root = _data_root(config)
     settings = config.sections["data"]
-    read = reader_of(settings.kind)
-    listing = read(root, config.path("data", "labels"), settings.unlisted)
+    sources = Sources(root, config.path("data", "labels"), unlisted=settings.unlisted)
+    listing = reader_of(settings.kind).read(sources)
     identity, problem, here = find_backbone(config, store, download=choices.for_run)
     world = World(
         config=config,

@@ -1,13 +1,15 @@
 """What a data set reader gives: the videos of a folder, and what is known of each.
 
-A reader is one module of this package with one function, `read(root, labels, unlisted) -> Listing`,
-and one line in `READERS`.
+A reader is one module of this package with two functions and one line in `READERS`:
+
+    read(sources) -> Listing             the files of the folder, and what the lists say of each
+    catalogue(sources) -> (Entry, ...)   what the lists say by themselves; no video is needed
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol
@@ -25,6 +27,27 @@ Unlisted = Literal["error", "score"]
 
 READERS: Mapping[str, str] = {"folder": "manifests.datasets.folder"}
 """Kind of data set -> module that reads it; imported only when it is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where a data set is: the paths of section [data], made absolute, and what may be missing."""
+
+    root: Path | None
+    """Folder of the videos; None where only the lists are asked for."""
+    labels: Path | None = None
+    """CSV of labels (kind folder)."""
+    annotations: Path | None = None
+    """The published temporal annotations of the test videos."""
+    train_list: Path | None = None
+    """The published list of training videos."""
+    test_list: Path | None = None
+    """The published list of test videos."""
+    frame_counts: tuple[Path, ...] = ()
+    """Lists of how many frames the videos have."""
+    unlisted: Unlisted = "error"
+    allow_missing: bool = False
+    """Whether videos that are listed and not there are left out instead of refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +90,37 @@ UNLABELLED = VideoLabel("", None, "", ())
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """A video that the lists of a data set name, whether its file is there or not."""
+
+    name: str
+    """As the lists spell it, without folders and without its one known suffix."""
+    known: VideoLabel
+    frames: int | None = None
+    """How many frames a list of frame counts gives it."""
+    fps: float | None = None
+    """Its frame rate, where a list or the data set's description gives one."""
+
+
+DeviationKind = Literal[
+    "missing", "extra", "duplicate", "contradiction", "spelling", "frames", "count"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """One way in which a folder and its lists are not what the data set is known to be."""
+
+    kind: DeviationKind
+    subject: str
+    """The video or the list that it is about."""
+    text: str
+    """What is so, in one line, with the subject in it; says what was done or what to do."""
+    stops: bool
+    """Whether a run is refused until it is mended (or allowed)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """A data set before any video is opened."""
 
@@ -76,13 +130,28 @@ class Listing:
     """One entry per file, by video id."""
     warnings: tuple[str, ...]
     """What a person should know; nothing here stops the work."""
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    """What the lists say of a file, by video id, where they name it."""
+    absent: tuple[Entry, ...] = ()
+    """Videos that the lists name and whose file is not there, sorted by name."""
+    deviations: tuple[Deviation, ...] = ()
+    """Everything that is not as it is known to be; `check` shows all of it."""
+    official: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """How many videos the published data set has, by (split, class); empty where none is known."""
 
 
 class DatasetReader(Protocol):
     """Lists one kind of data set."""
 
-    def __call__(self, root: Path, labels: Path | None, unlisted: Unlisted) -> Listing:
-        """List the videos under `root`; raises ConfigError for what cannot be right."""
+    def read(self, sources: Sources) -> Listing:
+        """List the videos under `sources.root`; raises ConfigError for lists that cannot be read.
+
+        What a folder and readable lists disagree on is a deviation of the listing, not an error.
+        """
+        ...
+
+    def catalogue(self, sources: Sources) -> tuple[Entry, ...]:
+        """What the lists say, in their order; no video file is looked at, `root` may be None."""
         ...
 
 
@@ -93,8 +162,8 @@ def reader_of(kind: str) -> DatasetReader:
             f"data.kind = {kind!r} is not known{Names(READERS, likeness=0).hint(kind)}; "
             f"the known kinds are {', '.join(sorted(READERS))}"
         )
-    read: DatasetReader = import_module(READERS[kind]).read
-    return read
+    reader: DatasetReader = import_module(READERS[kind])  # type: ignore[assignment]
+    return reader
 
 
 def video_id_of(path: str) -> str:

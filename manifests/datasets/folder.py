@@ -15,7 +15,7 @@ from manifests.datasets.contract import (
     UNLABELLED,
     Listing,
     SourceFile,
-    Unlisted,
+    Sources,
     video_id_of,
 )
 from manifests.datasets.label_csv import read_labels
@@ -24,16 +24,18 @@ _NAMED = 10
 """How many files an error names before it only counts."""
 
 
-def read(root: Path, labels: Path | None, unlisted: Unlisted) -> Listing:
+def read(sources: Sources) -> Listing:
     """List the videos under a folder, with the labels of a CSV file where one is given.
 
     Raises ConfigError for a folder without videos, two files with one video id, and whatever is
     wrong in the CSV (see `read_labels`).
     """
-    files, warnings = scan(root)
-    if labels is None:
+    if sources.root is None:
+        raise ConfigError("data.videos is empty: give the folder of the videos")
+    files, warnings = scan(sources.root)
+    if sources.labels is None:
         return Listing(files, {file.video_id: UNLABELLED for file in files}, warnings)
-    known, remarks = read_labels(labels, files, unlisted)
+    known, remarks = read_labels(sources.labels, files, sources.unlisted)
     return Listing(files, known, (*warnings, *remarks))
 
 

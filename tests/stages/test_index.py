@@ -11,6 +11,7 @@ import pytest
 from cache.errors import ConfigError
 from cache.fields import notes, recipe_of
 from manifests import schema
+from manifests.datasets.contract import Sources
 from manifests.datasets.folder import read
 from manifests.datasets.listing import listing_values
 from manifests.table import read_table
@@ -142,7 +143,7 @@ def test_from_a_folder_and_a_csv_to_the_tables(tmp_path: Path) -> None:
         "日本,train,0,Normal,,\nn.1,test,0,,,\n",
         encoding="utf-8",
     )
-    listing = read(root, labels, "error")
+    listing = read(Sources(root, labels))
     digests = {file.video_id: file.video_id for file in listing.files}
     compute(tmp_path / "out", listing_values(listing, digests), probing_share=1.0)
     videos = videos_of(tmp_path / "out")

@@ -52,8 +52,8 @@ def test_every_known_suffix_is_taken_off_in_any_case(suffix: str) -> None:
 
 
 def test_every_kind_has_a_reader() -> None:
-    assert reader_of("folder") is folder.read
-    assert all(callable(reader_of(kind)) for kind in READERS)
+    assert reader_of("folder") is folder
+    assert all(callable(reader_of(kind).read) for kind in READERS)
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest_and_all_known_names() -> None:

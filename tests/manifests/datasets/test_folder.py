@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.errors import ConfigError
-from manifests.datasets.contract import SUFFIXES, UNLABELLED, VideoLabel
+from manifests.datasets.contract import SUFFIXES, UNLABELLED, Sources, VideoLabel
 from manifests.datasets.folder import read, scan
 
 
@@ -42,7 +42,7 @@ def test_videos_of_all_folders_are_found_sorted_with_what_the_file_system_says(
 
 def test_without_a_csv_no_video_has_a_split_or_label(tmp_path: Path) -> None:
     put(tmp_path, "b.mp4", "a.mp4")
-    listing = read(tmp_path, None, "error")
+    listing = read(Sources(tmp_path))
     assert dict(listing.labels) == {"a": UNLABELLED, "b": UNLABELLED}
     assert list(listing.labels) == [file.video_id for file in listing.files]
     assert VideoLabel("", None, "", ()) == UNLABELLED
@@ -52,11 +52,11 @@ def test_a_csv_labels_the_videos(tmp_path: Path) -> None:
     put(tmp_path, "b.mp4", "a.mp4")
     csv = tmp_path / "labels.csv"
     csv.write_text("video,split,label,class,start_frame,end_frame\na,train,0,Normal,,\n")
-    listing = read(tmp_path, csv, "score")
+    listing = read(Sources(tmp_path, csv, unlisted="score"))
     assert listing.labels["a"] == VideoLabel("train", 0, "Normal", ())
     assert listing.labels["b"] == UNLABELLED
     with pytest.raises(ConfigError, match=r"1 video \('b'\) of the folder not named"):
-        read(tmp_path, csv, "error")
+        read(Sources(tmp_path, csv, unlisted="error"))
 
 
 def test_names_with_dots_signs_blanks_and_other_alphabets_stay_whole(tmp_path: Path) -> None:
@@ -86,19 +86,19 @@ def test_a_folder_may_be_called_like_a_video(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no-such does not exist; set data\.videos"):
-        read(tmp_path / "no-such", None, "error")
+        read(Sources(tmp_path / "no-such"))
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "a.mp4")
     with pytest.raises(ConfigError, match=r"a\.mp4 is not a folder"):
-        read(tmp_path / "a.mp4", None, "error")
+        read(Sources(tmp_path / "a.mp4"))
 
 
 def test_a_folder_without_videos_says_what_was_looked_for(tmp_path: Path) -> None:
     put(tmp_path, "notes.txt", ".hidden.mp4")
     with pytest.raises(ConfigError, match="no video under") as caught:
-        read(tmp_path, None, "error")
+        read(Sources(tmp_path))
     assert all(suffix in str(caught.value) for suffix in SUFFIXES)
     assert "hidden" in str(caught.value)
 

@@ -1,0 +1,45 @@
+"""What the commands share: options, exit codes, and how they print and end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+OK, USAGE, SOME_FAILED, WORK_FOUND, DAMAGED = 0, 2, 3, 4, 5
+STOPPED, INTERRUPTED = 1, 130
+
+CONFIG = click.argument("config", type=click.Path(path_type=Path))
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+SET = click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=C", help="Override a field for this call."
+)
+
+
+def world_of(config: Path, overrides: tuple[str, ...]) -> tuple[Any, Any]:
+    """The world of a configuration as planning sees it, and its store."""
+    from cache.store import Store
+    from pipeline.config import load_config
+    from pipeline.gather import Choices, gather
+    from pipeline.values import check_features
+
+    settings = load_config(config, overrides)
+    store = Store.open(settings.store)
+    world = gather(settings, store, Choices())
+    check_features(world)
+    return world, store
+
+
+def print_value(value: Any, text: Callable[[Any], str], as_json: bool) -> None:
+    """Print a value as JSON, or as the text that is made of it."""
+    click.echo(json.dumps(value, indent=2) if as_json else text(value))
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End with a message and an exit code."""
+    click.echo(f"hiprobe: {message}", err=True)
+    sys.exit(code)
