@@ -162,7 +162,7 @@ def reader_of(kind: str) -> DatasetReader:
             f"data.kind = {kind!r} is not known{Names(READERS, likeness=0).hint(kind)}; "
             f"the known kinds are {', '.join(sorted(READERS))}"
         )
-    reader: DatasetReader = import_module(READERS[kind])  # type: ignore[assignment]
+    reader: DatasetReader = import_module(READERS[kind])
     return reader
 
 
