@@ -23,6 +23,20 @@ from pipeline.cli import main
 
 HIPROBE = [sys.executable, "-m", "pipeline"]
 
+WAITING = ("demonstration",)
+"""Fixtures that take minutes: the files that ask for one share a process, and begin first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every file to one process (`make test` runs two): its fixtures are made once."""
+    groups: dict[Path, str] = {}
+    for item in items:
+        asked = {name for name in WAITING if name in getattr(item, "fixturenames", ())}
+        groups[item.path] = min(asked, default=groups.get(item.path, item.path.as_posix()))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+    items.sort(key=lambda item: groups[item.path] not in WAITING)
+
 
 @dataclass(frozen=True)
 class Called:
