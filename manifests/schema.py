@@ -315,6 +315,20 @@ CURVES = TableSchema(
     ("curve", "point"),
 )
 
+REPLICATES = TableSchema(
+    "replicates",
+    1,
+    "the figures of every bootstrap replicate; null where one is not defined in it",
+    (
+        Column("replicate", "int32", "number of the replicate, from 0"),
+        Column("auc", "float64", "pooled frame-level ROC AUC", nullable=True),
+        Column("ap", "float64", "pooled frame-level average precision", nullable=True),
+        Column("ap_trapezoid", "float64", "trapezoids under recall and precision", nullable=True),
+        Column("macro_within_video_auc", "float64", "mean ROC AUC within a video", nullable=True),
+    ),
+    ("replicate",),
+)
+
 COMPARISON = TableSchema(
     "comparison",
     1,
@@ -379,5 +393,6 @@ RUN_EXPLANATIONS = _of_videos(EXPLANATIONS, "explanations.parquet of a run")
 ALL: tuple[TableSchema, ...] = (
     VIDEOS, ANNOTATIONS, TIMELINE, THUMBNAILS, SEGMENTS, KEYFRAMES, PIXELS, YES_NO, LAYERS,
     SELECTION, HEADS, HEAD_SELECTION, PROBING_SCORES, SEGMENT_SCORES, SMOOTHED, INTERVALS,
-    EXPLANATIONS, CURVES, COMPARISON, STAGE_MANIFEST, RUN_SCORES, RUN_INTERVALS, RUN_EXPLANATIONS,
+    EXPLANATIONS, CURVES, REPLICATES, COMPARISON, STAGE_MANIFEST, RUN_SCORES, RUN_INTERVALS,
+    RUN_EXPLANATIONS,
 )  # fmt: skip

@@ -64,6 +64,7 @@ def write_outputs(
         else:
             outputs.retire(name)
     outputs.copied("metrics.json", "evaluate", ("metrics.json",))
+    outputs.copied("replicates.parquet", "evaluate", ("replicates.parquet",))
     outputs.copied("report.html", "report", ("report.html",))
     outputs.copied("scorer", "fit", ("scorer.json", "scorer.safetensors"))
     if state != before:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from cache.digest import read_json, write_json
 from cache.errors import ConfigError
 from cache.fields import at_least, recipe
-from manifests.schema import CURVES, INTERVALS, SMOOTHED
+from manifests.schema import CURVES, INTERVALS, REPLICATES, SMOOTHED
 from stages.contract import Job, Result
 
 if TYPE_CHECKING:
     from stages.probes.frames import EvaluatedVideo, Pool
+    from stages.probes.spans import Floats
 
-VERSION = 1
+VERSION = 2
 POINTS = 500
 """Points of a curve that are kept for drawing."""
 
@@ -29,8 +30,14 @@ def _overlaps(value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is computed besides the figures themselves."""
+    """How the annotations are read, and what is computed besides the figures themselves."""
 
+    labels: str = recipe(
+        "exact",
+        "how an annotation s e becomes frames: exact (s to e - 1), inclusive (s to e), or floor16 "
+        "(exact, on the first 16 * (n // 16) frames)",
+        choices=("exact", "floor16", "inclusive"),
+    )
     bootstrap: int = recipe(1000, "replicates of the bootstrap; 0 is none", check=at_least(0))
     seed: int = recipe(0, "seed of the bootstrap", check=at_least(0))
     tiou: tuple[float, ...] = recipe(
@@ -39,15 +46,16 @@ class Settings:
 
 
 def compute(job: Job[Settings]) -> Result:
-    """Write metrics.json and curves.parquet.
+    """Write metrics.json, curves.parquet and replicates.parquet.
 
     Reads "intervals" (localize) of every test video, and the values "truth" {video_id: {"label",
-    "class", "intervals"}} of exactly these videos and "missing" [video ids that failed before].
+    "class", "intervals", "listed_frames"}} of exactly these videos, "missing" [video ids that failed
+    before] and "absent" {"train" | "test": [names of listed videos that are not there]}.
     Raises ConfigError where the annotations do not fit the videos. A figure that is not defined is
     null and its reason stands under "undefined".
     """
     from manifests.table import write_table
-    from stages.probes.evaluation import metrics_of
+    from stages.probes.evaluation import evaluation_of
     from stages.probes.frames import pool_of
 
     settings, begin = job.settings, time.perf_counter()
@@ -55,16 +63,25 @@ def compute(job: Job[Settings]) -> Result:
     _require_same_videos(job, missing)
     videos = [_read(job, video) for video in sorted(job.many["intervals"])]
     read = time.perf_counter()
-    metrics = metrics_of(
+    found = evaluation_of(
         videos, bootstrap=settings.bootstrap, seed=settings.seed, tiou=settings.tiou
     )
-    metrics["missing"] = {"count": len(missing), "videos": missing}
-    metrics["threshold"] = _threshold(job)
+    metrics = {
+        **found.metrics,
+        "labels": settings.labels,
+        "missing": {"count": len(missing), "videos": missing},
+        "absent": _absent(job),
+        "frame_counts": _frame_counts(job, videos),
+        "threshold": _threshold(job),
+    }
     write_json(job.out / "metrics.json", metrics)
     write_table(job.out / "curves.parquet", CURVES, _curves(pool_of(videos)))
+    write_table(job.out / "replicates.parquet", REPLICATES, _replicates(found.replicates))
     notes = (f"{len(missing)} test videos are missing from the figures",) if missing else ()
     seconds = {"read": read - begin, "compute": time.perf_counter() - read}
-    return Result(len(videos), seconds=seconds, notes=notes)
+    return Result(
+        len(videos), seconds=seconds, notes=notes, auxiliary=frozenset({"replicates.parquet"})
+    )
 
 
 def _require_same_videos(job: Job[Settings], missing: list[str]) -> None:
@@ -86,17 +103,42 @@ def _require_same_videos(job: Job[Settings], missing: list[str]) -> None:
 
 
 def _read(job: Job[Settings], video: str) -> EvaluatedVideo:
-    from stages.probes.frames import evaluated_video, read_truth
+    from stages.probes.frames import Detection, evaluated_video, read_truth
     from stages.probes.spans import read_columns, spans_of
 
     payload = job.many["intervals"][video]
     columns = read_columns(payload.file("smoothed.parquet"), SMOOTHED)
     spans = spans_of(columns, video)
     detected = read_columns(payload.file("intervals.parquet"), INTERVALS)
-    ranges = zip(detected["start_frame"].tolist(), detected["end_frame"].tolist(), strict=True)
-    truth = read_truth(video, job.values["truth"][video], spans.n_frames)
+    found = zip(*(detected[n].tolist() for n in ("start_frame", "end_frame", "peak")), strict=True)
+    view: Any = job.settings.labels
+    truth = read_truth(video, job.values["truth"][video], spans.n_frames, view)
     threshold = read_json(payload.file("threshold.json"))["threshold"]
-    return evaluated_video(video, truth, spans, columns, threshold, list(ranges))
+    detections = [Detection(start, end, peak) for start, end, peak in found]
+    return evaluated_video(video, truth, spans, columns, threshold, detections)
+
+
+def _absent(job: Job[Settings]) -> dict[str, Any]:
+    """Listed videos that are not there, by split, with their number."""
+    absent = job.values.get("absent", {})
+    return {split: {"count": len(v), "videos": sorted(v)} for split, v in sorted(absent.items())}
+
+
+def _frame_counts(job: Job[Settings], videos: list[EvaluatedVideo]) -> list[dict[str, Any]]:
+    """Every video that has another number of frames than a list gives it, with both numbers."""
+    found = []
+    for video in videos:
+        listed = job.values["truth"][video.video_id].get("listed_frames")
+        if listed is not None and listed != video.truth.n_frames:
+            decoded = video.truth.n_frames
+            found.append({"video_id": video.video_id, "decoded": decoded, "listed": listed})
+    return found
+
+
+def _replicates(figures: Mapping[str, Floats]) -> dict[str, list[Any]]:
+    """The columns of the replicates table."""
+    columns = {name: [None if v != v else v for v in f.tolist()] for name, f in figures.items()}
+    return {"replicate": list(range(len(columns["auc"]))), **columns}
 
 
 def _threshold(job: Job[Settings]) -> Mapping[str, Any]:

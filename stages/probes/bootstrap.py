@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from stages.probes.frames import Pool
+from cache.keys import hash_of
+from stages.probes.frames import EvaluatedVideo, Pool
 from stages.probes.metrics import Ranking
 from stages.probes.spans import Floats, Ints
 
@@ -32,6 +34,14 @@ def draws(videos: int, replicates: int, seed: int) -> Ints:
     return np.asarray(drawn, dtype=np.int64)
 
 
+def sample_of(videos: Sequence[EvaluatedVideo]) -> str:
+    """sha256, in hex, of what is drawn from: ids, evaluated frames and intervals, by video id.
+
+    Two scorers with one sample, seed and number of replicates have the same videos in each.
+    """
+    return hash_of(sorted((v.video_id, v.n_frames, v.truth.intervals) for v in videos))
+
+
 def pooled_replicates(pool: Pool, scores: Floats, drawn: Ints) -> Floats:
     """auc, ap and ap_trapezoid of every replicate, [replicates, 3]; NaN where not defined.
 
@@ -39,6 +49,8 @@ def pooled_replicates(pool: Pool, scores: Floats, drawn: Ints) -> Floats:
     """
     ranking = Ranking(scores, pool.positive)
     at_once = max(1, CELLS // len(scores))
+    if len(drawn) == 0:
+        return np.empty((0, 3))
     parts = [
         ranking.figures(drawn[start : start + at_once][:, pool.video] * pool.frames)
         for start in range(0, len(drawn), at_once)

@@ -9,13 +9,22 @@ from typing import Any
 import numpy as np
 
 from stages.probes.baselines import BASELINES
-from stages.probes.bootstrap import LEVEL, band_of, draws, mean_replicates, pooled_replicates
+from stages.probes.bootstrap import (
+    LEVEL,
+    band_of,
+    draws,
+    mean_replicates,
+    pooled_replicates,
+    sample_of,
+)
 from stages.probes.events import matched
 from stages.probes.frames import EvaluatedVideo, Pool, pool_of
 from stages.probes.metrics import Bools, Figures, figures_of
-from stages.probes.spans import Floats
+from stages.probes.spans import Floats, Ints
 
 NAMES = ("auc", "ap", "ap_trapezoid")
+NO_THRESHOLD = "no threshold is given, so nothing is detected"
+NO_SECONDS = "the length of a video is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,16 @@ class Undefined:
         return {n: self.keep(f"{name}.{n}".lstrip("."), values[n], label) for n in NAMES}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What is said of a data set."""
+
+    metrics: dict[str, Any]
+    """Every figure, as JSON."""
+    replicates: dict[str, Floats]
+    """The bootstrapped figures, by name, [replicates]; NaN where one is not defined."""
+
+
 def metrics_of(
     videos: Sequence[EvaluatedVideo],
     *,
@@ -44,13 +63,27 @@ def metrics_of(
     seed: int,
     tiou: Sequence[float],
 ) -> dict[str, Any]:
-    """Every figure of at least one evaluated video, as JSON; METHOD section 5 names them.
+    """The metrics of `evaluation_of`."""
+    return evaluation_of(videos, bootstrap=bootstrap, seed=seed, tiou=tiou).metrics
+
+
+def evaluation_of(
+    videos: Sequence[EvaluatedVideo],
+    *,
+    bootstrap: int,
+    seed: int,
+    tiou: Sequence[float],
+) -> Evaluation:
+    """Every figure of at least one evaluated video; METHOD section 5 names them.
 
     The headline (auc, ap, ap_trapezoid) is that of the smoothed, continuous curve over all frames.
+    The order of the videos does not matter: replicate k of a seed draws the same videos for every
+    scorer that is evaluated on the same sample.
     """
+    videos = sorted(videos, key=lambda video: video.video_id)
     pool, undefined = pool_of(videos), Undefined()
     within = within_video_auc(videos)
-    drawn = draws(len(videos), bootstrap, seed) if bootstrap else None
+    replicates = _replicates(pool, within, draws(len(videos), bootstrap, seed))
     metrics: dict[str, Any] = {
         **undefined.figures("", _pooled(pool, pool.smoothed), pool.positive),
         "auc_thresholded": _thresholded(pool, undefined),
@@ -68,16 +101,17 @@ def metrics_of(
             "seed": seed,
             "level": LEVEL,
             "unit": "video",
-            **_bands(pool, within, drawn, undefined),
+            "sample": sample_of(videos),
+            **_bands(replicates, undefined),
         },
         "baselines": {
             name: undefined.figures(f"baselines.{name}", baseline(videos), pool.positive)
             for name, baseline in BASELINES.items()
         },
-        "counts": _counts(videos, within),
+        "counts": _counts(videos, within, undefined),
         "clipped": _clipped(videos),
     }
-    return {**metrics, "undefined": undefined.reasons}
+    return Evaluation({**metrics, "undefined": undefined.reasons}, replicates)
 
 
 def within_video_auc(videos: Sequence[EvaluatedVideo]) -> Floats:
@@ -92,6 +126,8 @@ def _pooled(pool: Pool, scores: Floats) -> Figures | None:
 
 def _thresholded(pool: Pool, undefined: Undefined) -> float | None:
     """ROC AUC of the binary curve that is 1 above the threshold: the HiProbe paper's reading."""
+    if pool.above is None:
+        return undefined.keep("auc_thresholded", None, NO_THRESHOLD)
     found = _pooled(pool, pool.above.astype(np.float64))
     return undefined.keep(
         "auc_thresholded", found.auc if found else None, _one_label(pool.positive)
@@ -155,10 +191,13 @@ def _events(
     videos: Sequence[EvaluatedVideo], tiou: float, undefined: Undefined
 ) -> dict[str, float | int | None]:
     """Precision, recall and F1 of the detected intervals at one temporal IoU."""
+    path = f"events.{tiou}"
+    if any(video.threshold is None for video in videos):
+        names = ("matched", "precision", "recall", "f1")
+        return {n: undefined.keep(f"{path}.{n}", None, NO_THRESHOLD) for n in names}
     detected = sum(len(video.detected) for video in videos)
     annotated = sum(len(video.truth.intervals) for video in videos)
-    hits = sum(matched(video.detected, video.truth.intervals, tiou) for video in videos)
-    path = f"events.{tiou}"
+    hits = sum(matched([d.span for d in v.detected], v.truth.intervals, tiou) for v in videos)
     nothing_found, nothing_there = "no interval was detected", "no interval is annotated"
     both = f"{nothing_found} and {nothing_there}"
     return {
@@ -175,32 +214,51 @@ def _share(part: float, whole: float) -> float | None:
 
 def _false_alarms(videos: Sequence[EvaluatedVideo], undefined: Undefined) -> float | None:
     normal = [video for video in videos if not video.truth.label]
-    hours = sum(video.seconds for video in normal) / 3600
+    if any(video.threshold is None for video in videos):
+        return undefined.keep("false_alarms_per_hour", None, NO_THRESHOLD)
+    hours = _hours(normal)
+    if hours is None:
+        return undefined.keep("false_alarms_per_hour", None, NO_SECONDS)
     alarms = sum(len(video.detected) for video in normal)
     reason = "the normal videos have no length" if normal else "there is no normal video"
     return undefined.keep("false_alarms_per_hour", _share(alarms, hours), reason)
 
 
+def _hours(videos: Sequence[EvaluatedVideo]) -> float | None:
+    """How long these videos are together; None where one's length is not known."""
+    seconds = [video.seconds for video in videos if video.seconds is not None]
+    return sum(seconds) / 3600 if len(seconds) == len(videos) else None
+
+
+def _replicates(pool: Pool, within: Floats, drawn: Ints) -> dict[str, Floats]:
+    """The bootstrapped figures, by name, [replicates]."""
+    pooled = pooled_replicates(pool, pool.smoothed, drawn)
+    return {
+        **dict(zip(NAMES, pooled.T, strict=True)),
+        "macro_within_video_auc": mean_replicates(within, drawn),
+    }
+
+
 def _bands(
-    pool: Pool, within: Floats, drawn: Any, undefined: Undefined
+    replicates: Mapping[str, Floats], undefined: Undefined
 ) -> dict[str, dict[str, float] | None]:
-    """95 % intervals of the pooled figures and the macro within-video AUC."""
-    names = (*NAMES, "macro_within_video_auc")
-    if drawn is None:
-        reasons = dict.fromkeys(names, "bootstrap = 0: no replicates were asked for")
-        undefined.reasons.update({f"bootstrap.{name}": text for name, text in reasons.items()})
-        return dict.fromkeys(names)
-    columns = [*pooled_replicates(pool, pool.smoothed, drawn).T, mean_replicates(within, drawn)]
+    """95 % intervals of the bootstrapped figures."""
     found: dict[str, dict[str, float] | None] = {}
-    for name, replicates in zip(names, columns, strict=True):
-        band = band_of(replicates)
+    for name, values in replicates.items():
+        band = band_of(values)
         found[name] = None if band is None else asdict(band)
         if band is None:
-            undefined.reasons[f"bootstrap.{name}"] = "it is defined in no replicate"
+            undefined.reasons[f"bootstrap.{name}"] = (
+                "it is defined in no replicate"
+                if len(values)
+                else "bootstrap = 0: no replicates were asked for"
+            )
     return found
 
 
-def _counts(videos: Sequence[EvaluatedVideo], within: Floats) -> Mapping[str, float]:
+def _counts(
+    videos: Sequence[EvaluatedVideo], within: Floats, undefined: Undefined
+) -> Mapping[str, float | None]:
     normal = [video for video in videos if not video.truth.label]
     return {
         "videos": len(videos),
@@ -209,18 +267,19 @@ def _counts(videos: Sequence[EvaluatedVideo], within: Floats) -> Mapping[str, fl
         "within_videos": int((~np.isnan(within)).sum()),
         "frames": sum(video.n_frames for video in videos),
         "positive_frames": sum(int(video.frames[video.positive].sum()) for video in videos),
-        "hours": sum(video.seconds for video in videos) / 3600,
-        "normal_hours": sum(video.seconds for video in normal) / 3600,
+        "hours": undefined.keep("counts.hours", _hours(videos), NO_SECONDS),
+        "normal_hours": undefined.keep("counts.normal_hours", _hours(normal), NO_SECONDS),
         "annotated_intervals": sum(len(video.truth.intervals) for video in videos),
         "detected_intervals": sum(len(video.detected) for video in videos),
         "detected_in_normal_videos": sum(len(video.detected) for video in normal),
         "clipped": sum(len(video.truth.clipped) for video in videos),
+        "left_out": sum(len(video.truth.left_out) for video in videos),
     }
 
 
 def _clipped(videos: Sequence[EvaluatedVideo]) -> list[dict[str, Any]]:
     return [
-        {"video_id": v.video_id, "start_frame": s, "end_frame": e, "n_frames": v.n_frames}
+        {"video_id": v.video_id, "start_frame": s, "end_frame": e, "n_frames": v.truth.n_frames}
         for v in videos
         for s, e in v.truth.clipped
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,24 +16,54 @@ from stages.probes.spans import Floats, Ints, Spans
 Range = tuple[int, int]
 """First frame, and one past the last."""
 
+View = Literal["exact", "floor16", "inclusive"]
+"""How an annotation "s e" of a video of n frames becomes frame labels y, counted from 0.
+
+exact: y[s:min(e, n)] = 1 of n frames. inclusive: y[s:e + 1] = 1, so that "5 5" is one frame.
+floor16: exact, and only the first 16 * (n // 16) frames are evaluated, labels and scores alike, as
+by those whose features hold 16 frames each.
+"""
+VIEWS: tuple[View, ...] = get_args(View)
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is annotated of a test video, fitted to its frames."""
+    """What is annotated of a test video, fitted to the frames that are evaluated."""
 
     label: int
     """0 normal, 1 anomalous."""
     class_name: str
     """Its class, such as Fighting or Normal."""
     intervals: tuple[Range, ...]
-    """Half-open, sorted, disjoint (overlapping annotations are joined), inside the video."""
+    """Half-open, sorted, disjoint (overlapping annotations are joined), in the evaluated frames."""
+    n_frames: int
+    """Frames of the video."""
+    evaluated: int
+    """The first so many of them are evaluated."""
     clipped: tuple[Range, ...] = ()
     """Annotations, as given, that end past the video."""
+    left_out: tuple[Range, ...] = ()
+    """Annotations, as given, that lie in frames of the video which the view does not evaluate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A detected interval: half-open, in frames."""
+
+    start: int
+    end: int
+    score: float
+    """What detections are ranked by: the highest smoothed score in the interval."""
+
+    @property
+    def span(self) -> Range:
+        """Its frames."""
+        return self.start, self.end
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluatedVideo:
-    """One evaluated video. Arrays are [pieces]; a piece lies in one segment and has one label."""
+    """One evaluated video. Arrays are [pieces]; a piece lies in one run and has one label."""
 
     video_id: str
     truth: Truth
@@ -44,15 +74,17 @@ class EvaluatedVideo:
     smoothed: Floats
     score: Floats
     """The score before smoothing."""
-    threshold: float
-    detected: tuple[Range, ...]
-    seconds: float
-    """Length of the video."""
+    threshold: float | None
+    """None where nobody has set one: nothing is detected then."""
+    detected: tuple[Detection, ...]
+    """In the evaluated frames, in the order given."""
+    seconds: float | None
+    """Length of the evaluated frames; None where it is not known."""
 
     @property
     def n_frames(self) -> int:
-        """Frames of the video."""
-        return int(self.frames.sum())
+        """Evaluated frames of the video."""
+        return self.truth.evaluated
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,48 +97,137 @@ class Pool:
     positive: Bools
     smoothed: Floats
     score: Floats
-    above: Bools
-    """Whether the smoothed score is strictly above the threshold."""
+    above: Bools | None
+    """Whether the smoothed score is strictly above the threshold; None where a video has none."""
 
 
-def read_truth(video_id: str, entry: Mapping[str, Any], n_frames: int) -> Truth:
-    """Check the annotation of a test video of `n_frames` frames.
+def evaluated_frames(n_frames: int, view: View) -> int:
+    """How many frames of a video are evaluated: the first so many."""
+    return n_frames // 16 * 16 if view == "floor16" else n_frames
 
-    An interval that ends past the video is clipped and recorded. Raises ConfigError for one that
-    starts past the end, holds no frame, or contradicts the label.
+
+def read_truth(
+    video_id: str, entry: Mapping[str, Any], n_frames: int, view: View = "exact"
+) -> Truth:
+    """Check the annotation of a test video of `n_frames` frames and read it in this view.
+
+    `entry` is {"label": 0 | 1, "class": str, "intervals": [[s, e], ...]}. An interval that ends past
+    the video is clipped and recorded. Raises ConfigError for one that starts past the end, holds no
+    frame, or contradicts the label, and for a video of which the view evaluates no frame.
     """
-    label, intervals = entry["label"], [(int(s), int(e)) for s, e in entry["intervals"]]
+    label, given = entry["label"], sorted((int(s), int(e)) for s, e in entry["intervals"])
     if label not in (0, 1):
         raise ConfigError(f"{video_id}: label is {label!r}, expected 0 (normal) or 1 (anomalous)")
-    if bool(intervals) != bool(label):
+    if bool(given) != bool(label):
         raise ConfigError(
-            f"{video_id}: label is {label} and {len(intervals)} intervals are annotated; an "
+            f"{video_id}: label is {label} and {len(given)} intervals are annotated; an "
             "anomalous test video needs at least one, a normal one has none: correct the labels"
         )
-    for start, end in intervals:
-        if not 0 <= start < end:
-            raise ConfigError(f"{video_id}: the annotated interval [{start}, {end}) holds no frame")
-        if start >= n_frames:
-            raise ConfigError(
-                f"{video_id}: the annotated interval [{start}, {end}) starts past the end, the "
-                f"video has {n_frames} frames; the annotation is of another copy of the video"
-            )
+    evaluated = evaluated_frames(n_frames, view)
+    if evaluated < 1:
+        raise ConfigError(
+            f"{video_id}: labels = {view!r} evaluates none of its {n_frames} frames; use 'exact'"
+        )
+    past = int(view == "inclusive")
+    for start, end in given:
+        _require_frames(video_id, start, end, n_frames, view)
+    inside = [(s, min(e + past, evaluated)) for s, e in given if s < evaluated]
+    return Truth(
+        label,
+        str(entry["class"]),
+        _joined(inside),
+        n_frames,
+        evaluated,
+        clipped=tuple((s, e) for s, e in given if e + past > n_frames),
+        left_out=tuple((s, e) for s, e in given if s >= evaluated),
+    )
+
+
+def _require_frames(video_id: str, start: int, end: int, n_frames: int, view: View) -> None:
+    """Raise ConfigError unless the video has frames of the annotation."""
+    last = end if view == "inclusive" else end - 1
+    text = f"{video_id}: the annotated interval [{start}, {end}{']' if last == end else ')'}"
+    if not 0 <= start <= last:
+        raise ConfigError(f"{text} holds no frame")
+    if start >= n_frames:
+        raise ConfigError(
+            f"{text} starts past the end, the video has {n_frames} frames; the annotation is of "
+            "another copy of the video"
+        )
+
+
+def _joined(ranges: Sequence[Range]) -> tuple[Range, ...]:
+    """Sorted ranges with those that share a frame made one; those that only touch stay two."""
     joined: list[Range] = []
-    for start, end in sorted((start, min(end, n_frames)) for start, end in intervals):
+    for start, end in ranges:
         if joined and start < joined[-1][1]:
             joined[-1] = (joined[-1][0], max(joined[-1][1], end))
         else:
             joined.append((start, end))
-    clipped = tuple((start, end) for start, end in sorted(intervals) if end > n_frames)
-    return Truth(label, str(entry["class"]), tuple(joined), clipped)
+    return tuple(joined)
+
+
+def frame_labels(truth: Truth, n_frames: int) -> npt.NDArray[np.uint8]:
+    """The label of each of the first `n_frames` frames, 0 or 1, [n_frames]."""
+    labels = np.zeros(n_frames, dtype=np.uint8)
+    for start, end in truth.intervals:
+        labels[start:end] = 1
+    return labels
 
 
 def label_runs(truth: Truth, borders: Ints) -> Bools:
     """Whether the frames from each of the sorted `borders` on are annotated, [borders]."""
     positive = np.zeros(len(borders), dtype=np.bool_)
     for start, end in truth.intervals:
-        positive |= (borders >= start) & (borders < end)
+        first, stop = np.searchsorted(borders, (start, end))
+        positive[first:stop] = True
     return positive
+
+
+def evaluated_runs(
+    video_id: str,
+    truth: Truth,
+    start_frame: Ints,
+    n_frames: int,
+    score: Floats,
+    smoothed: Floats,
+    threshold: float | None,
+    detected: Sequence[Detection],
+    seconds: float | None,
+) -> EvaluatedVideo:
+    """A video whose scores are given as runs of frames with one score each.
+
+    start_frame [runs] increases from 0, score and smoothed are [runs], and `n_frames` frames are
+    scored in all, in `seconds`. What lies past the evaluated frames of the truth is left out, and a
+    detection that reaches there is cut. Raises ConfigError where frames to be evaluated have no
+    score, or where something was detected and no threshold is given.
+    """
+    if n_frames < truth.evaluated or len(start_frame) == 0 or start_frame[0] != 0:
+        raise ConfigError(
+            f"{video_id}: {n_frames} frames are scored, from frame "
+            f"{start_frame[0] if len(start_frame) else '-'} on; expected {truth.evaluated} from 0 on"
+        )
+    if detected and threshold is None:
+        raise ConfigError(f"{video_id}: {len(detected)} intervals were detected at no threshold")
+    edges = np.asarray([edge for interval in truth.intervals for edge in interval], dtype=np.int64)
+    starts = start_frame[start_frame < truth.evaluated]
+    borders = np.union1d(starts, edges[edges < truth.evaluated])
+    run = np.searchsorted(starts, borders, side="right") - 1
+    return EvaluatedVideo(
+        video_id,
+        truth,
+        frames=np.diff(borders, append=truth.evaluated),
+        positive=label_runs(truth, borders),
+        smoothed=smoothed[run],
+        score=score[run],
+        threshold=threshold,
+        detected=tuple(
+            Detection(d.start, min(d.end, truth.evaluated), d.score)
+            for d in detected
+            if d.start < truth.evaluated
+        ),
+        seconds=None if seconds is None else seconds * truth.evaluated / n_frames,
+    )
 
 
 def evaluated_video(
@@ -115,32 +236,30 @@ def evaluated_video(
     spans: Spans,
     columns: Mapping[str, npt.NDArray[Any]],
     threshold: float,
-    detected: Sequence[Range],
+    detected: Sequence[Detection],
 ) -> EvaluatedVideo:
-    """Split every segment at the borders of the annotations; columns hold score and smoothed."""
-    edges = np.asarray([edge for interval in truth.intervals for edge in interval], dtype=np.int64)
-    borders = np.unique(np.concatenate([spans.start_frame, edges[edges < spans.n_frames]]))
-    segment = np.searchsorted(spans.start_frame, borders, side="right") - 1
-    return EvaluatedVideo(
+    """The same for a video whose scores are those of segments; columns: score and smoothed."""
+    return evaluated_runs(
         video_id,
         truth,
-        frames=np.diff(borders, append=spans.n_frames),
-        positive=label_runs(truth, borders),
-        smoothed=columns["smoothed"][segment],
-        score=columns["score"][segment],
-        threshold=threshold,
-        detected=tuple(detected),
-        seconds=float(spans.end_s[-1] - spans.start_s[0]),
+        spans.start_frame,
+        spans.n_frames,
+        columns["score"],
+        columns["smoothed"],
+        threshold,
+        detected,
+        float(spans.end_s[-1] - spans.start_s[0]),
     )
 
 
 def pool_of(videos: Sequence[EvaluatedVideo]) -> Pool:
     """The pieces of these videos; at least one video must be given."""
+    above = [v.smoothed > v.threshold for v in videos if v.threshold is not None]
     return Pool(
         np.repeat(np.arange(len(videos)), [len(v.frames) for v in videos]),
         np.concatenate([v.frames for v in videos]),
         np.concatenate([v.positive for v in videos]),
         np.concatenate([v.smoothed for v in videos]),
         np.concatenate([v.score for v in videos]),
-        np.concatenate([v.smoothed > v.threshold for v in videos]),
+        np.concatenate(above) if len(above) == len(videos) else None,
     )

@@ -131,7 +131,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path):
         evaluate.compute(job)
         outs.append({path.name: path.read_bytes() for path in job.out.iterdir()})
     assert outs[0] == outs[1]
-    assert set(outs[0]) == {"metrics.json", "curves.parquet"}
+    assert set(outs[0]) == {"metrics.json", "curves.parquet", "replicates.parquet"}
 
 
 @pytest.mark.parametrize(

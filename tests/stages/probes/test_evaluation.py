@@ -10,7 +10,7 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
 from cache.keys import canonical
 from stages.probes.evaluation import metrics_of
-from stages.probes.frames import evaluated_video, read_truth
+from stages.probes.frames import Detection, evaluated_video, read_truth
 from stages.probes.spans import Spans
 
 THRESHOLD = 0.5
@@ -25,7 +25,9 @@ def make_video(name, n, intervals, seed, class_name="Abuse", detected=()):
     entry = {"label": int(bool(intervals)), "class": class_name, "intervals": intervals}
     spans = Spans(starts, ends, starts / 30, ends / 30)
     truth = read_truth(name, entry, n)
-    return evaluated_video(name, truth, spans, columns, THRESHOLD, list(detected))
+    return evaluated_video(
+        name, truth, spans, columns, THRESHOLD, [Detection(*d) for d in detected]
+    )
 
 
 def frames_of(videos):
@@ -42,10 +44,10 @@ def measure(videos, bootstrap=20):
 
 def a_data_set():
     return [
-        make_video("a", 130, [[20, 60]], 1, "Abuse", [(24, 48), (100, 120)]),
-        make_video("b", 240, [[0, 30], [90, 300]], 2, "Fighting", [(90, 240)]),
+        make_video("a", 130, [[20, 60]], 1, "Abuse", [(24, 48, 0.9), (100, 120, 0.6)]),
+        make_video("b", 240, [[0, 30], [90, 300]], 2, "Fighting", [(90, 240, 0.8)]),
         make_video("c", 75, [[0, 75]], 3, "Fighting"),
-        make_video("d", 300, [], 4, "Normal", [(0, 24), (48, 72)]),
+        make_video("d", 300, [], 4, "Normal", [(0, 24, 0.7), (48, 72, 0.8)]),
         make_video("e", 61, [], 5, "Normal"),
     ]
 

@@ -87,7 +87,9 @@ def test_the_figures_of_an_evaluation_all_have_a_place() -> None:
         columns = {"score": np.asarray([0.2, 0.7]), "smoothed": np.asarray([0.3, 0.6])}
         record = {"label": label, "class": "Fight", "intervals": [list(i) for i in intervals]}
         truth = frames.read_truth(name, record, 48)
-        return frames.evaluated_video(name, truth, spans, columns, 0.5, [(24, 48)])
+        return frames.evaluated_video(
+            name, truth, spans, columns, 0.5, [frames.Detection(24, 48, 0.7)]
+        )
 
     videos = [video("a", 1, ((20, 40),)), video("b", 0, ())]
     metrics = evaluation.metrics_of(videos, bootstrap=20, seed=0, tiou=(0.5,))
