@@ -9,7 +9,7 @@ from pipeline.gather import model_path
 from pipeline.inputs import Inputs
 from pipeline.plan import StagePlan, Upstream
 from pipeline.task import SourceVideo, Task
-from pipeline.values import label_of, recipe_of_node
+from pipeline.values import own_value, recipe_of_node
 from pipeline.world import Video, World
 from stages.backbones.reference import BackboneReference
 
@@ -27,8 +27,8 @@ def tasks_of(plan: StagePlan, world: World, upstream: Upstream, store: Path) -> 
         text = inputs.text(item, video)
         assert text is not None, f"{node.name} of {item} was planned without its inputs"
         values = dict(inputs.values)
-        if video is not None and "label" in node.values:
-            values["label"] = label_of(world, video)
+        if video is not None:
+            values |= {name: own_value(name, world, video) for name in inputs.own}
         reads = video is not None and inputs.reads_source
         return Task(
             stage=node.name,

@@ -182,6 +182,11 @@ def _contradictions(sections: Mapping[str, Any]) -> list[str]:
             f"select.prompt = {select.prompt}: forward.prompts holds {len(forward.prompts)}, "
             "counted from 0"
         )
+    if sections["sample"].unit == "video" and sections["data"].probing_labels == "frame":
+        found.append(
+            'sample.unit = "video": a whole video is one sample and has the label of the video; set '
+            'data.probing_labels = "video"'
+        )
     if not sections["run"].scorer:  # nothing is selected otherwise
         what = _heads_not_kept if chooses(select.method) == "heads" else _layer_not_kept
         found += what(select, forward)

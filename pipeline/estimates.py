@@ -13,7 +13,7 @@ from typing import Any
 from cache.catalog import StageCatalog
 from pipeline.plan import StagePlan
 from pipeline.progress import size
-from pipeline.values import question_of
+from pipeline.values import question_of, unit_of
 from pipeline.world import World
 from stages.backbones.cost import cost_of, stored_bytes, tokens_of
 from stages.backbones.pass_settings import require_there
@@ -152,7 +152,9 @@ def _pass(
 ) -> dict[str, Any]:
     """One stage: its videos, what is known of their segments, and the cost of each case."""
     items = [*plan.todo, *plan.waiting]
-    known = [count for item in items if (count := _segments(item, world, plans)) is not None]
+    whole = {v.video_id for v in world.videos or () if unit_of(world, v) == "video"}
+    found = (1 if item in whole else _segments(item, world, plans) for item in items)
+    known = [count for count in found if count is not None]
     segments = sum(known)
     return {
         "stage": plan.node.name,

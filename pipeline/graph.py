@@ -77,6 +77,11 @@ def _of_the_first_pass(settings: Any) -> tuple[str, ...]:
     return ("prompts", "layers", "heads", "yes_no")
 
 
+def _of_the_probing_videos(settings: Any) -> tuple[str, ...]:
+    """The value of the same name says it video by video: the plans of all others are shared."""
+    return ("unit",)
+
+
 def _of_other_methods(settings: Any) -> tuple[str, ...]:
     """What select.method does not look at."""
     if chooses(settings.method) == "layer":
@@ -91,8 +96,10 @@ GRAPH: tuple[Node, ...] = (
         "sample",
         "video",
         edges=(Edge("timeline", "decode"),),
+        values=("unit",),
         source=_where_pixels_are_stored,
         section="sample",
+        without=_of_the_probing_videos,
     ),
     Node(
         "forward",
@@ -146,7 +153,7 @@ GRAPH: tuple[Node, ...] = (
             Edge("states", "forward", "probing"),
             Edge("plan", "sample", "probing"),
         ),
-        values=("features", "labels", "question"),
+        values=("features", "labels", "question", "unit"),
         section="fit",
     ),
     # After the fit: what could still go wrong with the probing subset has been seen before the long

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cache.keys import canonical, hash_of
 from pipeline.graph import Edge, Node
 from pipeline.task import Folder
-from pipeline.values import LARGE, label_of, value_of, videos_of
+from pipeline.values import LARGE, OWN, own_value, value_of, videos_of
 from pipeline.world import DATASET, Video, World
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ class Inputs:
         self._node, self._world, self._upstream = node, world, upstream
         self.edges = active_edges(node, world, upstream)
         self.reads_source = node.source(world.config.sections.get(node.section))
-        self.values = {n: value_of(n, world, upstream) for n in node.values if n != "label"}
+        self.own = tuple(n for n in node.values if n in OWN and node.item == "video")
+        """Names of the values that each item has for itself."""
+        self.values = {n: value_of(n, world, upstream) for n in node.values if n not in self.own}
         self.members: dict[str, dict[str, str]] = {}
         """Content digest by video id, for every role that folds many artifacts."""
         self._tables: dict[str, tuple[tuple[StagePlan, ...], dict[str, str]]] = {}
@@ -42,9 +44,8 @@ class Inputs:
             self._fix(name, hash_of(value) if name in LARGE else value)
         if node.backbone:
             self._fix("backbone", world.backbone)
-        labels = ["label"] if "label" in node.values else []
         source = ["source"] if self.reads_source else []
-        roles = sorted({*self._tables, *self._fixed, *labels, *source})
+        roles = sorted({*self._tables, *self._fixed, *self.own, *source})
         self._steps = [(r, self._fixed.get(r), self._tables.get(r)) for r in roles]
 
     def text(self, item: str, video: Video | None) -> str | None:
@@ -62,7 +63,7 @@ class Inputs:
             elif video is not None and role == "source":
                 texts.append(f'"source":"{video.digest}"')
             elif video is not None:
-                texts.append(f'"label":{canonical(label_of(self._world, video))}')
+                texts.append(f'"{role}":{canonical(own_value(role, self._world, video))}')
         return "{" + ",".join(texts) + "}"
 
     def single(self, item: str) -> dict[str, tuple[str, str] | Folder]:

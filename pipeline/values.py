@@ -65,6 +65,21 @@ def _of_pass(world: World, scope: Scope) -> tuple[Video, ...]:
     )
 
 
+OWN = ("label", "unit")
+"""Values that a stage whose item is a video gets for each video by itself."""
+
+
+def own_value(name: str, world: World, video: Video) -> Any:
+    """The value of this name for one video; `name` is one of `OWN`."""
+    return label_of(world, video) if name == "label" else unit_of(world, video)
+
+
+def unit_of(world: World, video: Video) -> str:
+    """How a video is cut: "segment", or "video" where it is one sample (METHOD section 1)."""
+    unit: str = world.config.sections["sample"].unit
+    return unit if video.subset == "probing" else "segment"
+
+
 def label_of(world: World, video: Video) -> dict[str, Any]:
     """What the statistics and the fit take as the truth about one probing video."""
     frames = world.config.sections["data"].probing_labels == "frame"
@@ -79,7 +94,8 @@ def features_of(world: World) -> dict[str, Any]:
     the pass, and whether it ended early changes them by rounding at most (1e-5 in float32; in
     bfloat16 on a GPU what a batch of another size does too): a scorer that was fitted in either mode
     of forward.test_layers can be used in the other. So this holds the probed prompt, and of section
-    [forward] what enters the key of the second pass.
+    [forward] what enters the key of the second pass. Nor is sample.unit in it: a scorer that was
+    fitted on whole videos is there to score segments.
     """
     forward = recipe_of_node(NODES["forward_selected"], world)
     return {
@@ -89,7 +105,10 @@ def features_of(world: World) -> dict[str, Any]:
             "question": question_of(world),
             **forward,
         },
-        "sample": {"version": world.versions["sample"], **world.config.recipe("sample")},
+        "sample": {
+            "version": world.versions["sample"],
+            **recipe_of_node(NODES["sample"], world),
+        },
     }
 
 
@@ -110,6 +129,8 @@ def value_of(name: str, world: World, upstream: Mapping[str, StagePlan]) -> Any:
         return features_of(world)
     if name == "question":
         return question_of(world)
+    if name == "unit":
+        return world.config.sections["sample"].unit
     if name == "truth":
         done = upstream["localize"].digests
         return {
@@ -179,6 +200,7 @@ def _run(world: World, upstream: Mapping[str, StagePlan]) -> dict[str, Any]:
     return {
         "name": config.run.name,
         "labels": config.sections["data"].probing_labels,
+        "unit": config.sections["sample"].unit,
         "sections": {
             n.name: recipe_of_node(n, world)
             for n in NODES.values()

@@ -154,6 +154,7 @@ def _write(
         "balance": job.settings.balance,
         "c": job.settings.c,
         "standardise": job.settings.standardise,
+        "unit": job.values["unit"],
         "train_auc": figures.auc,
         "features": job.values["features"],
     }

@@ -32,6 +32,11 @@ class Settings:
         "where keyframes lie: middles of equal parts, or from the first frame to the last",
         choices=("midpoints", "endpoints"),
     )
+    unit: str = recipe(
+        "segment",
+        'what one sample of a probing video is: each of its segments, or the whole "video" as one',
+        choices=("segment", "video"),
+    )
     pixels: str = recipe(
         "none",
         "store the keyframes too: webp is lossless, jpeg (quality 95, 4:4:4) changes pixels",
@@ -42,6 +47,8 @@ class Settings:
 def compute(job: Job[Settings]) -> Result:
     """Write segments.parquet [segments], keyframes.parquet [segments * keyframes] and pixels.parquet.
 
+    The value "unit" says how this video is cut: "segment" as section [sample] says, "video" into one
+    segment that holds every frame, with as many keyframes as any other (METHOD section 1).
     Raises ItemError where a segment has no sound frame for one of its keyframes, and where pixels
     are asked for and the video file is not at hand or cannot be decoded.
     """
@@ -61,8 +68,9 @@ def compute(job: Job[Settings]) -> Result:
             f"the timeline has {len(pts)} rows and video.json states {video['n_frames']} frames: "
             "decode the video again"
         )
-    segments = split_video(len(pts), settings.segment_frames)
-    chosen = choose_keyframes(sound, settings.segment_frames, settings.keyframes, settings.rule)
+    frames = len(pts) if job.values["unit"] == "video" else settings.segment_frames
+    segments = split_video(len(pts), frames)
+    chosen = choose_keyframes(sound, frames, settings.keyframes, settings.rule)
     planned = time.perf_counter()
     _write_plan(job.out, segments, chosen, pts, float(video["duration_s"]))
     if settings.pixels != "none":

@@ -18,10 +18,14 @@ LABELS = {
     "frame": "frame-level labels: of an anomalous probing video, only the segments of whose frames half "
     "or more lie in annotated intervals count as anomalous",
 }
+WHOLE = "video-level labels: every probing video is one sample, seen through keyframes of all of it"
+"""The same where sample.unit is "video"."""
 
 
 def labels_of(run: Mapping[str, Any]) -> str:
     """What the probe was fitted on, in a sentence."""
+    if run.get("unit") == "video":
+        return WHOLE
     kind = str(run.get("labels", ""))
     return LABELS.get(kind, f"labels: {kind or 'not recorded'}")
 

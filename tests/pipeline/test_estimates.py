@@ -112,6 +112,14 @@ def test_segments_come_from_frames_and_then_from_the_plan_of_keyframes(basis: Ba
     assert row[1] == "77 of 3 videos (6 more unknown)"
 
 
+def test_a_probing_video_that_is_one_sample_is_one_segment(basis: Basis) -> None:
+    world = worlds.world(config(sample={"unit": "video"}))
+    world = made(world, "decode", {"train/n1": 500, "test/n1": 70, "test/a1": 24})
+    probing = {v.video_id for v in world.videos or () if v.subset == "probing"}
+    (each,) = estimated(world, basis)["passes"]
+    assert each["segments"] == len(probing) + 3 + 1 + ("train/n1" not in probing) * 21
+
+
 def test_an_open_choice_shows_the_range_and_a_supposed_layer(basis: Basis) -> None:
     world = worlds.world(two_passes())
     frames = {name: 240 for name, *_ in worlds.VIDEOS}

@@ -72,6 +72,7 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "sample.segment_frames": (48, after("sample")),
     "sample.keyframes": (16, after("sample")),
     "sample.rule": ("endpoints", after("sample")),
+    "sample.unit": ("video", after("sample")),  # of the probing videos: see test_sample_unit
     "sample.pixels": ("webp", after("sample")),
     "forward.prompts": (["Is it abnormal?"], after("forward")),
     "forward.system": ("Be brief.", after("forward")),

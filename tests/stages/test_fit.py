@@ -58,7 +58,7 @@ def make_job(
     write_json(tmp_path / "choice/choice.json", {"layer": layer})
     return Job(
         "set", fit.Settings(**changed), tmp_path / out, {"choice": Folder(tmp_path / "choice")},
-        many, {"labels": labels, "features": FEATURES, "question": question},
+        many, {"labels": labels, "features": FEATURES, "question": question, "unit": "video"},
     )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def test_the_record_and_the_probing_scores(tmp_path):
     assert record == {
         "kind": "logistic", "layer": 2, "dim": 6, "n_normal": 41, "n_anomalous": 23,
         "converged": True, "balance": "weights", "c": 0.5, "standardise": True,
-        "features": FEATURES,
+        "unit": "video", "features": FEATURES,
     }  # fmt: skip
 
 

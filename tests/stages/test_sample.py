@@ -42,11 +42,19 @@ def times(n: int) -> list[float]:
     return [round(0.04 * frame + 0.01 * (frame % 3), 6) for frame in range(n)]
 
 
-def run(tmp_path: Path, decoded: Any, source: Path | None = None, **options: Any) -> Any:
+def run(
+    tmp_path: Path,
+    decoded: Any,
+    source: Path | None = None,
+    *,
+    unit: str = "segment",
+    **options: Any,
+) -> Any:
     out = tmp_path / "out"
     out.mkdir()
+    inputs, values = {"timeline": decoded}, {"unit": unit}
     return sample.compute(
-        Job("v", sample.Settings(**options), out, inputs={"timeline": decoded}, source=source)
+        Job("v", sample.Settings(**options), out, inputs=inputs, values=values, source=source)
     )
 
 
@@ -55,6 +63,7 @@ def test_recipe() -> None:
         "segment_frames": 24,
         "keyframes": 8,
         "rule": "midpoints",
+        "unit": "segment",
         "pixels": "none",
     }
 
@@ -85,6 +94,27 @@ def test_keyframes_of_every_segment(tmp_path: Path) -> None:
         "segments.parquet",
         "keyframes.parquet",
     }
+
+
+def test_a_whole_video_is_one_segment_with_keyframes_of_all_of_it(tmp_path: Path) -> None:
+    result = run(tmp_path, timeline(tmp_path / "in", 60, (11, 12)), unit="video", keyframes=5)
+    segments = read_table(tmp_path / "out/segments.parquet", schema.SEGMENTS).to_pylist()
+    end_s = times(60)[59] + 0.5
+    assert segments == [
+        {"segment": 0, "start_frame": 0, "end_frame": 60, "start_s": 0.0, "end_s": end_s}
+    ]
+    rows = read_table(tmp_path / "out/keyframes.parquet", schema.KEYFRAMES).to_pylist()
+    # The middles of five parts of 12 frames; 18 is sound, and only what is not is replaced.
+    assert [row["frame"] for row in rows] == [6, 18, 30, 42, 54]
+    assert result.rows == 1
+    assert result.notes == ()
+
+
+def test_a_keyframe_of_a_whole_video_may_be_replaced_by_one_from_far_before(tmp_path: Path) -> None:
+    decoded = timeline(tmp_path / "in", 200, tuple(range(40, 160)))
+    run(tmp_path, decoded, unit="video", keyframes=2)
+    rows = read_table(tmp_path / "out/keyframes.parquet", schema.KEYFRAMES).to_pylist()
+    assert [(row["frame"], row["substituted"]) for row in rows] == [(39, True), (39, True)]
 
 
 def test_another_plan(tmp_path: Path) -> None:
@@ -121,7 +151,13 @@ def test_stored_pixels_are_the_frames_of_the_plan(tmp_path: Path, codec: str) ->
     inputs = {"timeline": timeline(tmp_path / "in", 30, unsound=(4,))}
     settings = sample.Settings(pixels=codec)
     job = Job(
-        "v", settings, out, inputs, source=BOTTLE, progress=lambda a, b: reports.append(a / b)
+        "v",
+        settings,
+        out,
+        inputs,
+        values={"unit": "segment"},
+        source=BOTTLE,
+        progress=lambda a, b: reports.append(a / b),
     )
     sample.compute(job)
     plan = read_table(out / "keyframes.parquet", schema.KEYFRAMES)["frame"].to_pylist()
