@@ -76,7 +76,7 @@ def compute(job: Job[Settings]) -> Result:
     }
     write_json(job.out / "metrics.json", metrics)
     write_table(job.out / "curves.parquet", CURVES, _curves(pool_of(videos)))
-    write_table(job.out / "replicates.parquet", REPLICATES, _replicates(found.replicates))
+    write_table(job.out / "replicates.parquet", REPLICATES, replicate_columns(found.replicates))
     notes = (f"{len(missing)} test videos are missing from the figures",) if missing else ()
     seconds = {"read": read - begin, "compute": time.perf_counter() - read}
     return Result(
@@ -135,7 +135,7 @@ def _frame_counts(job: Job[Settings], videos: list[EvaluatedVideo]) -> list[dict
     return found
 
 
-def _replicates(figures: Mapping[str, Floats]) -> dict[str, list[Any]]:
+def replicate_columns(figures: Mapping[str, Floats]) -> dict[str, list[Any]]:
     """The columns of the replicates table."""
     columns = {name: [None if v != v else v for v in f.tolist()] for name, f in figures.items()}
     return {"replicate": list(range(len(columns["auc"]))), **columns}
