@@ -30,6 +30,7 @@ from pipeline.commands.options import (
     print_value,
     world_of,
 )
+from pipeline.commands.scores import evaluate_scores
 from pipeline.commands.store import cache_group
 
 
@@ -228,3 +229,4 @@ def report(config: Path, open_it: bool) -> None:
 main.add_command(init)
 main.add_command(backbone)
 main.add_command(cache_group)
+main.add_command(evaluate_scores)

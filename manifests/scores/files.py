@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cache.digest import file_digest
 from cache.errors import ConfigError
+from cache.keys import hash_of
 from manifests.scores.arrays import read_archive, read_array, read_folder
 from manifests.scores.contract import ScoreFile, VideoScores
 from manifests.scores.json_scores import read_json_scores
@@ -46,6 +48,14 @@ def read_scores(path: Path, column: str = "") -> ScoreFile:
         )
     _refuse(column, path)
     return ScoreFile(path, form, videos)
+
+
+def digest_of(path: Path) -> str:
+    """sha256, in hex, of a file, or of the names and digests of all files in a folder."""
+    if not path.is_dir():
+        return file_digest(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    return hash_of([(p.relative_to(path).as_posix(), file_digest(p)) for p in files])
 
 
 def _read_table(path: Path, column: str) -> tuple[str, dict[str, VideoScores]]:

@@ -36,7 +36,7 @@ def match_names(given: Iterable[str], known: Sequence[str], path: Path) -> Match
     behind the name is left out where all names of the file have the same one. Raises ConfigError,
     with the nearest known name, for names of no video or of several, and for two names of one.
     """
-    given, index = list(given), _Index(known)
+    given, index = list(given), NameIndex(known)
     tag = "" if any(index.find(name) for name in given) else _tag_of(given, index)
     found = {name: index.find(_untagged(name, tag)) for name in given}
     _refuse_unknown([name for name, videos in found.items() if not videos], index, path)
@@ -51,7 +51,7 @@ def match_names(given: Iterable[str], known: Sequence[str], path: Path) -> Match
     return Matching(matched, tag)
 
 
-class _Index:
+class NameIndex:
     """The names of a data set, to be found by their last part."""
 
     def __init__(self, known: Sequence[str]) -> None:
@@ -101,13 +101,13 @@ def _untagged(name: str, tag: str) -> str:
     return _stem(name)[: -len(tag)] if tag else name
 
 
-def _tag_of(given: Sequence[str], index: _Index) -> str:
+def _tag_of(given: Sequence[str], index: NameIndex) -> str:
     """The one tag that stands behind every name; empty where there is none, or more than one."""
     common: set[str] = set.intersection(*(index.tags(name) for name in given)) if given else set()
     return common.pop() if len(common) == 1 else ""
 
 
-def _refuse_unknown(names: Sequence[str], index: _Index, path: Path) -> None:
+def _refuse_unknown(names: Sequence[str], index: NameIndex, path: Path) -> None:
     if not names:
         return
     nearest = Names([_stem(name).rpartition("/")[2] for name in index.known])
