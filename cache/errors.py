@@ -2,6 +2,7 @@
 
 HiprobeError
 ├── ConfigError            a configuration, label file or option that cannot be right       exit 2
+│   └── LeakageError       a row that is no training row came near selection or fit         exit 2
 ├── ItemError              one video (or interval) cannot be processed; the others go on    exit 3
 ├── StoreError
 │   ├── NotAStore          the folder exists and is not a hiprobe store                     exit 2
@@ -20,6 +21,10 @@ class HiprobeError(Exception):
 
 class ConfigError(HiprobeError, ValueError):
     """A configuration, a label file or an option names something that cannot be right."""
+
+
+class LeakageError(ConfigError):
+    """A test video, or one of no split, would have a part in choosing or fitting the probe."""
 
 
 class ItemError(HiprobeError):

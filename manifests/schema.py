@@ -2,38 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-ColumnType = Literal["string", "bool", "int32", "int64", "float64", "binary"]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table."""
-
-    name: str
-    type: ColumnType
-    doc: str
-    nullable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TableSchema:
-    """One kind of table: name and version stand in the footer of every file of it."""
-
-    name: str
-    version: int
-    doc: str
-    columns: tuple[Column, ...]
-    sort: tuple[str, ...]
-    """Rows are sorted by these columns."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The column names, in order."""
-        return tuple(column.name for column in self.columns)
-
+from manifests.columns import Column, TableSchema
 
 VIDEO_ID = Column("video_id", "string", "path relative to the data set root, without its suffix")
 SPAN = (
@@ -43,6 +12,7 @@ SPAN = (
     Column("end_s", "float64", "time at which the last frame ends, seconds"),
 )
 SEGMENT = Column("segment", "int32", "number of the segment in its video, from 0")
+SPLIT = Column("split", "string", "train, test, or empty where none was given")
 LAYER = Column("layer", "int32", "0 is the embedding output, l the output of decoder layer l")
 
 VIDEOS = TableSchema(
@@ -54,7 +24,7 @@ VIDEOS = TableSchema(
         Column("path", "string", "path relative to the data set root"),
         Column("bytes", "int64", "size of the file"),
         Column("digest", "string", "sha256 of the file; empty where it could not be read"),
-        Column("split", "string", "train, test, or empty where none was given"),
+        SPLIT,
         Column("label", "int32", "0 normal, 1 anomalous", nullable=True),
         Column("class", "string", "name of the class, empty where none was given"),
         Column("subset", "string", "probing for the training videos that the probe is fitted on"),
@@ -234,12 +204,27 @@ HEAD_SELECTION = TableSchema(
     ("layer", "head", "prompt"),
 )
 
+TRAINING_ROWS = TableSchema(
+    "training_rows",
+    1,
+    "the videos that the figures of layers or heads rest on, and their rows",
+    (
+        VIDEO_ID,
+        SPLIT,
+        Column("n_normal", "int64", "normal samples"),
+        Column("n_anomalous", "int64", "anomalous samples"),
+    ),
+    ("video_id",),
+)
+
 PROBING_SCORES = TableSchema(
     "probing_scores",
-    1,
+    2,
     "the scorer's scores on the rows that it was fitted on",
     (
         VIDEO_ID,
+        SPLIT,
+        Column("digest", "string", "sha256 of the file of the video"),
         SEGMENT,
         Column("label", "int32", "0 normal, 1 anomalous, as used in the fit"),
         Column("score", "float64", "probability of an anomaly"),
@@ -392,7 +377,7 @@ RUN_EXPLANATIONS = _of_videos(EXPLANATIONS, "explanations.parquet of a run")
 
 ALL: tuple[TableSchema, ...] = (
     VIDEOS, ANNOTATIONS, TIMELINE, THUMBNAILS, SEGMENTS, KEYFRAMES, PIXELS, YES_NO, LAYERS,
-    SELECTION, HEADS, HEAD_SELECTION, PROBING_SCORES, SEGMENT_SCORES, SMOOTHED, INTERVALS,
-    EXPLANATIONS, CURVES, REPLICATES, COMPARISON, STAGE_MANIFEST, RUN_SCORES, RUN_INTERVALS,
-    RUN_EXPLANATIONS,
+    SELECTION, HEADS, HEAD_SELECTION, TRAINING_ROWS, PROBING_SCORES, SEGMENT_SCORES, SMOOTHED,
+    INTERVALS, EXPLANATIONS, CURVES, REPLICATES, COMPARISON, STAGE_MANIFEST, RUN_SCORES,
+    RUN_INTERVALS, RUN_EXPLANATIONS,
 )  # fmt: skip

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache.errors import DamagedArtifact, StoreTooNew
-from manifests.schema import TableSchema
+from manifests.columns import TableSchema
 
 _TYPES: dict[str, Any] = {
     "string": pa.string(),

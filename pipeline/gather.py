@@ -29,10 +29,11 @@ from manifests.table import read_table
 from pipeline.config import Config
 from pipeline.estimates import PASSES, Basis
 from pipeline.graph import GRAPH, NODES
+from pipeline.leakage import fitted_on, refuse_leaks
 from pipeline.pause import no_collection
 from pipeline.plan import StagePlan, plan_stage
 from pipeline.record import read_failures
-from pipeline.task import scorer_digest
+from pipeline.task import Folder, scorer_digest
 from pipeline.world import DATASET, Failure, OutsideScorer, Video, World
 from stages.backbones.shape import shape_of
 
@@ -101,7 +102,10 @@ def _failures(folders: Sequence[Path]) -> dict[str, dict[str, Failure]]:
 
 
 def with_videos(world: World, store: Store, choices: Choices) -> World:
-    """Add the videos: from the index artifact, or as that stage will have them."""
+    """Add the videos: from the index artifact, or as that stage will have them.
+
+    Raises LeakageError where a test video had a part in the probe, before anything rests on it.
+    """
     if world.listing is None:
         return world
     plan = plan_stage(NODES["index"], world, {})
@@ -109,7 +113,9 @@ def with_videos(world: World, store: Store, choices: Choices) -> World:
         videos = read_videos(store, plan.keys[DATASET])
     else:
         videos = foresee_videos(world)
-    return dataclasses.replace(world, videos=videos, chosen=_choose(videos, choices))
+    world = dataclasses.replace(world, videos=videos, chosen=_choose(videos, choices))
+    refuse_leaks(world)
+    return world
 
 
 def foresee_videos(world: World) -> tuple[Video, ...]:
@@ -301,13 +307,14 @@ def _find_scorer(config: Config) -> OutsideScorer | None:
     except FileNotFoundError as error:
         raise ConfigError(
             f"run.scorer = {folder.name!r}: {Path(error.filename).name} is missing; expected the "
-            "folder `scorer` in the results of a run that fitted one"
+            "folder `scorer` in the results of a run that fitted one (an older hiprobe wrote it "
+            "without probing_scores.parquet: run that run again)"
         ) from error
     except (ValueError, KeyError) as error:
         raise ConfigError(
             f"run.scorer: {described.name} is not a scorer's record: {error}"
         ) from error
-    return OutsideScorer(folder, digest, features, choice)
+    return OutsideScorer(folder, digest, features, choice, fitted_on(Folder(folder, digest)))
 
 
 def choice_digest(record: Mapping[str, Any]) -> str:

@@ -142,6 +142,7 @@ GRAPH: tuple[Node, ...] = (
         "select",
         "dataset",
         edges=(Edge("table", "statistics"), Edge("table", "heads")),
+        values=("labels",),
         section="select",
         without=_of_other_methods,
     ),
@@ -153,7 +154,7 @@ GRAPH: tuple[Node, ...] = (
             Edge("states", "forward", "probing"),
             Edge("plan", "sample", "probing"),
         ),
-        values=("features", "labels", "question", "unit"),
+        values=("features", "labels", "question", "sources", "unit"),
         section="fit",
     ),
     # After the fit: what could still go wrong with the probing subset has been seen before the long

@@ -15,6 +15,7 @@ import pyarrow as pa
 from cache.atomic import replace_bytes, replace_json
 from cache.digest import read_json
 from cache.store import Artifact, Store
+from manifests.columns import TableSchema
 from manifests.schema import (
     EXPLANATIONS,
     INTERVALS,
@@ -23,12 +24,12 @@ from manifests.schema import (
     RUN_SCORES,
     SMOOTHED,
     VIDEOS,
-    TableSchema,
 )
 from manifests.table import arrow_schema, read_table, write_arrow
 from pipeline.config import Config
 from pipeline.inputs import fold
 from pipeline.plan import StagePlan
+from pipeline.task import SCORER
 from pipeline.toml import to_toml
 from pipeline.values import selected
 from pipeline.world import DATASET, World
@@ -66,7 +67,7 @@ def write_outputs(
     outputs.copied("metrics.json", "evaluate", ("metrics.json",))
     outputs.copied("replicates.parquet", "evaluate", ("replicates.parquet",))
     outputs.copied("report.html", "report", ("report.html",))
-    outputs.copied("scorer", "fit", ("scorer.json", "scorer.safetensors"))
+    outputs.copied("scorer", "fit", SCORER)
     if state != before:
         replace_json(state_path, state)
 

@@ -64,9 +64,13 @@ class Folder:
         return self.path / name
 
 
+SCORER = ("scorer.json", "scorer.safetensors", "probing_scores.parquet")
+"""The files of a scorer: what it is, its numbers, and the training rows that it was fitted on."""
+
+
 def scorer_digest(folder: Path) -> str:
     """One digest for the scorer in a folder; raises FileNotFoundError where it is not whole."""
-    return hash_of([file_digest(folder / name) for name in ("scorer.json", "scorer.safetensors")])
+    return hash_of([file_digest(folder / name) for name in SCORER])
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def label_of(world: World, video: Video) -> dict[str, Any]:
     """What the statistics and the fit take as the truth about one probing video."""
     frames = world.config.sections["data"].probing_labels == "frame"
     spans = [list(span) for span in video.annotations] if frames else None
-    return {"label": video.label, "intervals": spans}
+    return {"split": video.split, "label": video.label, "intervals": spans}
 
 
 def features_of(world: World) -> dict[str, Any]:
@@ -127,6 +127,9 @@ def value_of(name: str, world: World, upstream: Mapping[str, StagePlan]) -> Any:
         return {v.video_id: label_of(world, v) for v in videos_of(world, "probing")}
     if name == "features":
         return features_of(world)
+    if name in ("sources", "tested"):
+        videos = videos_of(world, "probing" if name == "sources" else "test")
+        return {v.video_id: v.digest for v in videos}
     if name == "question":
         return question_of(world)
     if name == "unit":
@@ -152,7 +155,7 @@ def value_of(name: str, world: World, upstream: Mapping[str, StagePlan]) -> Any:
     raise ConfigError(f"no value is called {name}")
 
 
-LARGE = ("labels", "listing", "run", "truth", "videos")
+LARGE = ("labels", "listing", "run", "sources", "tested", "truth", "videos")
 """Values with a row per video: they enter a key by their digest."""
 
 

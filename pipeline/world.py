@@ -51,6 +51,8 @@ class OutsideScorer:
     features: Mapping[str, Any]
     choice: str = ""
     """Digest that the choice (of a layer, or of heads) has which it was fitted on."""
+    fitted: Mapping[str, str] = field(default_factory=dict)
+    """The videos that it was fitted on: video id by the sha256 of the file."""
 
     def digest_of(self, stage: str) -> str:
         """What enters a key in the place of the artifact of this stage."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stages.probes.scorers import FitReport, Rows, Scorer
     from stages.probes.spans import Floats, Ints
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,15 @@ class _Samples:
 def compute(job: Job[Settings]) -> Result:
     """Write scorer.safetensors, scorer.json and probing_scores.parquet.
 
-    Reads "choice", "states" and "plan" of every probing video, and the values "labels", "features"
-    and "question". mu and sigma (ddof 0) in scorer.json are those of the scores of the probing rows.
-    Raises ConfigError where a class has no sample or the choice does not fit the hidden states.
+    Reads "choice", "states" and "plan" of every probing video, and the values "labels", "sources"
+    {video_id: sha256 of its file}, "features", "question" and "unit". mu and sigma (ddof 0) in
+    scorer.json are those of the scores of the probing rows; `files` there ties it to the two others.
+    Raises LeakageError for a video that is no training video, ConfigError where a class has no
+    sample or the choice does not fit the hidden states.
     """
     from stages.probes.choice import choice_of
     from stages.probes.scorers import SCORERS, FitOptions, save_scorer
-    from stages.probes.spans import require_both_classes
+    from stages.probes.training import require_both_classes
 
     settings, begin = job.settings, time.perf_counter()
     choice = choice_of(read_json(job.inputs["choice"].file("choice.json")))
@@ -93,7 +95,8 @@ def _read(job: Job[Settings], choice: Choice) -> _Samples:
     import numpy as np
 
     from stages.probes.samples import probed_rows
-    from stages.probes.spans import label_of, read_spans, require_rows, segment_labels
+    from stages.probes.spans import read_spans, require_rows
+    from stages.probes.training import label_of, segment_labels
 
     rows: list[Rows] = []
     labels: list[Ints] = []
@@ -127,11 +130,12 @@ def _write(
     scorer: Scorer,
     report: FitReport,
 ) -> None:
-    """Write scorer.json and probing_scores.parquet."""
+    """Write probing_scores.parquet, then scorer.json."""
     import numpy as np
 
     from manifests.table import write_table
     from stages.probes.metrics import figures_of
+    from stages.probes.training import fitted_files
 
     if not np.isfinite(scores).all():
         raise ConfigError(
@@ -140,6 +144,16 @@ def _write(
         )
     figures = figures_of(scores, samples.labels == 1)
     assert figures is not None, "both classes are present"
+    labels, sources = job.values["labels"], job.values["sources"]
+    columns: dict[str, Any] = {
+        "video_id": samples.videos,
+        "split": [labels[video]["split"] for video in samples.videos],
+        "digest": [sources[video] for video in samples.videos],
+        "segment": samples.segments,
+        "label": samples.labels,
+        "score": scores,
+    }
+    write_table(job.out / "probing_scores.parquet", PROBING_SCORES, columns)
     n_anomalous = int(samples.labels.sum())
     record = {
         "kind": scorer.kind,
@@ -157,15 +171,9 @@ def _write(
         "unit": job.values["unit"],
         "train_auc": figures.auc,
         "features": job.values["features"],
+        "files": fitted_files(job.out),
     }
     write_json(job.out / "scorer.json", record)
-    columns: dict[str, Any] = {
-        "video_id": samples.videos,
-        "segment": samples.segments,
-        "label": samples.labels,
-        "score": scores,
-    }
-    write_table(job.out / "probing_scores.parquet", PROBING_SCORES, columns)
 
 
 def _not_converged(report: FitReport) -> str:

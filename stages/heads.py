@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stages.probes.spans import Floats, Ints
     from stages.probes.states import Rows
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ class _Probing:
     """The heads of every probing video, opened."""
 
     videos: list[tuple[str, Heads]]
+    samples: dict[str, Ints]
+    """Labels of the segments by video id, in the same order."""
     labels: Ints
-    """Of the segments, video after video."""
+    """The same, video after video."""
     questions: list[str]
 
     @property
@@ -50,17 +52,21 @@ class _Probing:
 def compute(job: Job[Settings]) -> Result:
     """Write heads.parquet (every figure of every head at every prompt) and heads.json.
 
-    Reads "states" and "plan" of every probing video, and the value "labels" {video_id: {"label":
-    ..., "intervals": ...}}. The figures are those of stages/probes/heads/figures.py; one that is not
-    defined is null. Raises ConfigError where a class has no sample, no heads are kept, or videos
-    keep others, ItemError for a number that is not finite.
+    training_rows.parquet beside them says which videos they rest on. Reads "states" and "plan" of
+    every probing video, and the value "labels" {video_id: {"split": "train", "label": ...,
+    "intervals": ...}}. The figures are those of stages/probes/heads/figures.py; one that is not
+    defined is null. Raises LeakageError for a video that is no training video, ConfigError where a
+    class has no sample, no heads are kept, or videos keep others, ItemError for a number that is not
+    finite.
     """
     from threadpoolctl import threadpool_limits
 
     from stages.probes.silhouette import stratified_rows
+    from stages.probes.training import write_training_rows
 
     begin, settings = time.perf_counter(), job.settings
     probing = _opened(job)
+    write_training_rows(job.out / "training_rows.parquet", job.values["labels"], probing.samples)
     sampled = stratified_rows(probing.labels, settings.samples, settings.seed)
     layers = sorted({layer for layer, _ in probing.form.heads})
     found: dict[str, list[Any]] = {name: [] for name in HEADS.names}
@@ -87,23 +93,18 @@ def _opened(job: Job[Settings]) -> _Probing:
     import numpy as np
 
     from stages.probes.heads.kept import kept_heads
-    from stages.probes.spans import (
-        label_of,
-        read_spans,
-        require_both_classes,
-        require_rows,
-        segment_labels,
-    )
+    from stages.probes.spans import read_spans, require_rows
     from stages.probes.states import questions_of
+    from stages.probes.training import label_of, require_both_classes, segment_labels
 
-    videos, labels, questions = [], [], []
+    videos, samples, questions = [], {}, []
     for video, payload in sorted(job.many["states"].items()):
         heads = kept_heads(video, payload)
         spans = read_spans(job.many["plan"][video].file("segments.parquet"), SEGMENTS, video)
         require_rows(video, heads.segments, spans)
         videos.append((video, heads))
         questions.append(questions_of(payload))
-        labels.append(segment_labels(video, label_of(video, job.values["labels"]), spans))
+        samples[video] = segment_labels(video, label_of(video, job.values["labels"]), spans)
         first = videos[0][1]
         mine, others = ((h.heads, h.head_dim) for h in (heads, first))
         if mine != others or questions[-1] != questions[0]:
@@ -113,9 +114,9 @@ def _opened(job: Job[Settings]) -> _Probing:
             )
     if not videos:
         raise ConfigError("there is no probing video: the probing subset must name at least one")
-    together = np.concatenate(labels)
+    together = np.concatenate(list(samples.values()))
     require_both_classes(int((together == 0).sum()), int(together.sum()))
-    return _Probing(videos, together, questions[0])
+    return _Probing(videos, samples, together, questions[0])
 
 
 def _rows(probing: _Probing, layer: int, prompt: int) -> Floats:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cache.digest import read_json, write_json
+from cache.digest import write_json
 from cache.fields import at_least, recipe
 from manifests.schema import INTERVALS, SEGMENT_SCORES, SMOOTHED
 from stages.contract import Job, Result
@@ -59,19 +59,21 @@ def compute(job: Job[Settings]) -> Result:
     """Write smoothed.parquet, intervals.parquet and threshold.json.
 
     Reads "scores" and "scorer". T = mu + kappa sigma of the scorer's probing scores (HiProbe-VAD,
-    arXiv 2507.17394), or fixed. Segments strictly above T, as long as they follow one another, are
+    arXiv 2507.17394), or fixed; either way these scores must be of training rows alone, or
+    LeakageError is raised. Segments strictly above T, as long as they follow one another, are
     one interval. Frames and seconds are those of the segments.
     """
     from manifests.table import write_table
     from stages.probes.localization import intervals_above, sigma_in_segments, smooth
     from stages.probes.spans import read_columns, spans_of
+    from stages.probes.training import training_scores
 
     settings = job.settings
     columns = read_columns(job.inputs["scores"].file("scores.parquet"), SEGMENT_SCORES)
     spans = spans_of(columns, job.item)
-    record = read_json(job.inputs["scorer"].file("scorer.json"))
+    probing = training_scores(job.inputs["scorer"])
     fixed = _fixed(settings.threshold)
-    threshold = record["mu"] + settings.kappa * record["sigma"] if fixed is None else fixed
+    threshold = probing.threshold(settings.kappa) if fixed is None else fixed
     sigma = sigma_in_segments(settings.sigma, settings.sigma_unit, spans, job.item)
     smoothed = smooth(columns["score"], sigma, settings.mode)
     columns["smoothed"] = smoothed
@@ -81,8 +83,8 @@ def compute(job: Job[Settings]) -> Result:
     rule = {
         "threshold": threshold,
         "rule": settings.threshold,
-        "mu": record["mu"],
-        "sigma": record["sigma"],
+        "mu": probing.mu,
+        "sigma": probing.sigma,
         "kappa": settings.kappa,
     }
     write_json(job.out / "threshold.json", rule)

@@ -18,15 +18,17 @@ class Settings:
 def compute(job: Job[Settings]) -> Result:
     """Write moments.safetensors: count, mean and squared deviations per class, and the range.
 
-    Reads "states" and "plan", and the values "label" {"label": 0 | 1, "intervals": null | [[start,
-    end], ...]} and "question". Arrays are [layers, dim] float64, for the kept layers; `layers` holds
+    Reads "states" and "plan", and the values "label" {"split": "train", "label": 0 | 1, "intervals":
+    null | [[start, end], ...]} and "question". Arrays are [layers, dim] float64, for the kept layers; `layers` holds
     their numbers. Raises ItemError for hidden states that are not finite or are not one row per
-    segment, ConfigError for a label that contradicts itself or a question that was not asked.
+    segment, LeakageError for a video that is no training video, ConfigError for a label that
+    contradicts itself or a question that was not asked.
     """
     from manifests.schema import SEGMENTS
     from stages.probes.moments import moments_of, write_moments
-    from stages.probes.spans import read_spans, require_rows, segment_labels
+    from stages.probes.spans import read_spans, require_rows
     from stages.probes.states import probed_states
+    from stages.probes.training import segment_labels
 
     begin = time.perf_counter()
     states = probed_states(job.item, job.inputs["states"], job.values["question"])

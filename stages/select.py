@@ -22,7 +22,7 @@ from stages.probes.selection import (
     z_scores,
 )
 
-VERSION = 2
+VERSION = 3
 
 
 def _known(value: Any) -> str | None:
@@ -53,11 +53,13 @@ class Settings:
 def compute(job: Job[Settings]) -> Result:
     """Write choice.json {layer} or {heads}, and beside it a table and selection.json.
 
-    Reads "table" (the statistics of the layers, or the figures of the heads, as the method asks).
+    Reads "table" (the statistics of the layers, or the figures of the heads, as the method asks),
+    and the value "labels", which says of every video that the table rests on of which split it is.
     choice.json alone is the content of the artifact, so that a method that chooses the same leaves
     what follows as it is. layers.parquet or heads.parquet (every figure of everything that is kept)
-    and selection.json {method, prompt, layer or heads, layers} say how it came about. Raises
-    ConfigError for an unknown method, a layer that is not kept, or a method that has no finite
+    and selection.json {method, prompt, layer or heads, layers, and videos, n_normal and n_anomalous
+    that it rests on} say how it came about. Raises LeakageError for a table that rests on anything
+    but training rows, ConfigError for an unknown method, a layer that is not kept, or a method that has no finite
     figure to rank by.
     """
     if chooses(job.settings.method) == "heads":
@@ -67,6 +69,7 @@ def compute(job: Job[Settings]) -> Result:
 
 def _choose_layer(job: Job[Settings]) -> Result:
     from manifests.table import read_table, write_table
+    from stages.probes.training import read_training_rows
 
     settings = job.settings
     strategy = strategy_of(settings.method)
@@ -77,21 +80,24 @@ def _choose_layer(job: Job[Settings]) -> Result:
         raise ConfigError(
             f"the statistics have layers {layers}, expected increasing numbers; run them again"
         )
+    rows = read_training_rows(job.inputs["table"], job.values["labels"], columns)
     ranked = strategy.choose(layers, {name: columns[name] for name in METRICS})
     columns |= {f"z_{name}": z_scores(layers, columns[name]) for name in SUMMED}
     columns["score"] = ranked.score
     columns["chosen"] = [layer == ranked.layer for layer in layers]
     write_table(job.out / "layers.parquet", SELECTION, columns)
-    _write(job, Choice(layer=ranked.layer), {"layers": layers})
+    _write(job, Choice(layer=ranked.layer), {"layers": layers, **rows.record()})
     return Result(len(layers), auxiliary=frozenset({"layers.parquet", "selection.json"}))
 
 
 def _choose_heads(job: Job[Settings]) -> Result:
     from manifests.table import read_table, write_table
+    from stages.probes.training import read_training_rows
 
     settings = job.settings
     table = read_table(job.inputs["table"].file("heads.parquet"), HEADS)
     columns: dict[str, Any] = {name: table.column(name).to_pylist() for name in HEADS.names}
+    rows = read_training_rows(job.inputs["table"], job.values["labels"], columns)
     figures = ranking.figures_of(columns)
     stable = ranking.stability(figures, settings.heads_lambda)
     score = ranking.METHODS[settings.method](figures, stable, settings.prompt)
@@ -101,7 +107,8 @@ def _choose_heads(job: Job[Settings]) -> Result:
     columns["chosen"] = [pair in heads for pair in figures.heads for _ in figures.prompts]
     write_table(job.out / "heads.parquet", HEAD_SELECTION, columns)
     top = {"top": settings.heads_top, "kept": len(figures.heads), "prompts": len(figures.prompts)}
-    _write(job, Choice(heads=heads), {**top, "lambda": settings.heads_lambda})
+    more = {**top, "lambda": settings.heads_lambda, **rows.record()}
+    _write(job, Choice(heads=heads), more)
     return Result(len(figures.heads), auxiliary=frozenset({"heads.parquet", "selection.json"}))
 
 

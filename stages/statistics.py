@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stages.probes.spans import Ints
     from stages.probes.states import ProbedStates
 
-VERSION = 3
+VERSION = 4
 
 _Form = tuple[tuple[int, ...], int]
 """Numbers of the layers, and the width, of hidden states."""
@@ -41,20 +41,23 @@ class Settings:
 def compute(job: Job[Settings]) -> Result:
     """Write layers.parquet (KL, LDR, entropy, silhouette per layer) and statistics.json.
 
-    Reads "moments", "states" and "plan" of every probing video, and the values "labels" {video_id:
-    {"label": ..., "intervals": ...}} and "question". Rows are the kept layers, by number. Raises
-    ConfigError where a class has no sample, or where videos come from different backbones.
+    training_rows.parquet beside them says which videos they rest on. Reads "moments", "states" and
+    "plan" of every probing video, and the values "labels" {video_id: {"split": "train", "label":
+    ..., "intervals": ...}} and "question". Rows are the kept layers, by number. Raises LeakageError
+    for a video that is no training video, ConfigError where a class has no sample, or where videos
+    come from different backbones.
     """
     from stages.probes.divergence import kl_per_layer, ldr_per_layer
     from stages.probes.entropy import entropy_per_layer
     from stages.probes.silhouette import silhouette_per_layer
-    from stages.probes.spans import require_both_classes
+    from stages.probes.training import require_both_classes, write_training_rows
 
     settings, begin = job.settings, time.perf_counter()
     moments = _merged(job)
     require_both_classes(moments.normal.n, moments.anomalous.n)
     states, labels = _opened(job, moments)
     _require_same_labels(moments, labels)
+    write_training_rows(job.out / "training_rows.parquet", job.values["labels"], labels)
     merged = time.perf_counter()
     layers = moments.layers
     reads = [video.layer for video in states]
@@ -70,7 +73,7 @@ def compute(job: Job[Settings]) -> Result:
     counted = time.perf_counter()
     silhouette = silhouette_per_layer(
         reads,
-        labels,
+        list(labels.values()),
         layers,
         most=settings.silhouette_samples,
         seed=settings.seed,
@@ -108,12 +111,13 @@ def _merged(job: Job[Settings]) -> Moments:
     return merge_tree(len(videos), leaf)
 
 
-def _opened(job: Job[Settings], moments: Moments) -> tuple[list[ProbedStates], list[Ints]]:
-    """The hidden states of every video, opened, and the labels of its segments."""
-    from stages.probes.spans import label_of, read_spans, require_rows, segment_labels
+def _opened(job: Job[Settings], moments: Moments) -> tuple[list[ProbedStates], dict[str, Ints]]:
+    """The hidden states of every video, opened, and the labels of its segments by video id."""
+    from stages.probes.spans import read_spans, require_rows
     from stages.probes.states import probed_states
+    from stages.probes.training import label_of, segment_labels
 
-    opened, labels = [], []
+    opened, labels = [], {}
     for video in sorted(job.many["moments"]):
         states = probed_states(video, job.many["states"][video], job.values["question"])
         form = (moments.layers, moments.dim)
@@ -121,12 +125,12 @@ def _opened(job: Job[Settings], moments: Moments) -> tuple[list[ProbedStates], l
         spans = read_spans(job.many["plan"][video].file("segments.parquet"), SEGMENTS, video)
         require_rows(video, states.segments, spans)
         opened.append(states)
-        labels.append(segment_labels(video, label_of(video, job.values["labels"]), spans))
+        labels[video] = segment_labels(video, label_of(video, job.values["labels"]), spans)
     return opened, labels
 
 
-def _require_same_labels(moments: Moments, labels: list[Ints]) -> None:
-    anomalous = sum(int(part.sum()) for part in labels)
+def _require_same_labels(moments: Moments, labels: Mapping[str, Ints]) -> None:
+    anomalous = sum(int(part.sum()) for part in labels.values())
     if moments.anomalous.n != anomalous:
         raise ConfigError(
             f"the moments were taken with {moments.anomalous.n} anomalous segments, the labels give "

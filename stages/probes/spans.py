@@ -1,4 +1,4 @@
-"""The segments of a video as rows, and the label of each."""
+"""The segments of a video as rows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import ConfigError, ItemError
-from manifests.schema import TableSchema
+from cache.errors import ItemError
+from manifests.columns import TableSchema
 from manifests.table import read_table
 
 Floats = npt.NDArray[np.float64]
@@ -101,50 +101,3 @@ def require_rows(item: str, states: int, spans: Spans) -> None:
             f"{item}: hidden states of {states} segments, but the plan has {len(spans)}; "
             "run the forward stage again for this video"
         )
-
-
-def segment_labels(item: str, label: Any, spans: Spans) -> Ints:
-    """Label of every segment, 0 normal or 1 anomalous, [segments].
-
-    `label` is {"label": 0 | 1, "intervals": null | [[start_frame, end_frame], ...]}: with null
-    every segment has the video's label, with a list a segment is anomalous where half or more of its
-    frames lie in the half-open intervals. Raises ConfigError for a label that contradicts itself.
-    """
-    value, intervals = label["label"], label["intervals"]
-    if value not in (0, 1):
-        raise ConfigError(f"{item}: label is {value!r}, expected 0 (normal) or 1 (anomalous)")
-    if intervals is None:
-        return np.full(len(spans), value, dtype=np.int64)
-    if bool(intervals) != bool(value):
-        raise ConfigError(
-            f"{item}: label is {value} and {len(intervals)} intervals are annotated; give an "
-            'anomalous video its intervals and a normal one none, or use labels = "video"'
-        )
-    inside = np.zeros(len(spans), dtype=np.int64)
-    done = 0
-    for start, end in sorted(intervals):
-        if not 0 <= start < end:
-            raise ConfigError(f"{item}: the interval [{start}, {end}) holds no frame")
-        # Where intervals overlap, a frame counts once.
-        first = np.maximum(spans.start_frame, max(start, done))
-        inside += np.maximum(np.minimum(spans.end_frame, end) - first, 0)
-        done = max(done, end)
-    labels: Ints = (2 * inside >= spans.end_frame - spans.start_frame).astype(np.int64)
-    return labels
-
-
-def label_of(item: str, labels: Mapping[str, Any]) -> Any:
-    """The entry of one video; raises ConfigError where there is none."""
-    if item not in labels:
-        raise ConfigError(f"{item}: it is a probing video and has no label; add it to the labels")
-    return labels[item]
-
-
-def require_both_classes(n_normal: int, n_anomalous: int) -> None:
-    """Raise ConfigError unless both classes have at least one probing sample."""
-    for name, count in (("normal", n_normal), ("anomalous", n_anomalous)):
-        if count == 0:
-            raise ConfigError(
-                f"the probing subset has no {name} sample ({n_normal} normal, {n_anomalous} "
-                f"anomalous); add at least one {name} training video to it, or correct its labels"
-            )

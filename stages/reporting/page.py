@@ -166,7 +166,7 @@ def _most_bits(table: Mapping[str, Any] | None) -> float:
 
 def _probing(material: Material) -> dict[str, Any]:
     scorer, probing = material.scorer, material.probing
-    if scorer is None or probing is None or not sum(map(len, probing)):
+    if scorer is None or probing is None:
         return {"probing_picture": ""}
     threshold = material.threshold["threshold"] if material.threshold else None
     picture = charts.draw_probing("probing", *probing, scorer["mu"], scorer["sigma"], threshold)

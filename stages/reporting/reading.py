@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.digest import read_json
-from manifests.schema import CURVES, HEAD_SELECTION, PROBING_SCORES, SELECTION, TableSchema
+from manifests.columns import TableSchema
+from manifests.schema import CURVES, HEAD_SELECTION, PROBING_SCORES, SELECTION
 from manifests.table import read_table
 from stages.contract import Job, Payload
 
@@ -99,12 +100,10 @@ def _curves(payload: Payload | None) -> dict[str, tuple[Floats, Floats]]:
 
 
 def _probing(job: Job[Any]) -> tuple[Floats, Floats] | None:
-    """Scores of the probing rows by class; None for a scorer that came without them."""
+    """Scores of the probing rows by class; None where there is no scorer."""
     payload = job.inputs.get("scorer")
     if payload is None:
         return None
-    if not payload.holds("probing_scores.parquet"):
-        return None  # a scorer of another run comes without them
     path = payload.file("probing_scores.parquet")
     columns = read_table(path, PROBING_SCORES).to_pydict()
     scores, labels = np.asarray(columns["score"]), np.asarray(columns["label"])

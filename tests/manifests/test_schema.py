@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from manifests import schema
-from manifests.schema import ALL, TableSchema
+from manifests.columns import TableSchema
+from manifests.schema import ALL
 
 EACH = pytest.mark.parametrize("table", ALL, ids=lambda table: table.name)
 

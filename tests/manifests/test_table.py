@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from cache.errors import DamagedArtifact, StoreTooNew
 from manifests import table as tables
-from manifests.schema import ALL, Column, TableSchema
+from manifests.columns import Column, TableSchema
+from manifests.schema import ALL
 from manifests.table import (
     arrow_schema,
     footer_of,

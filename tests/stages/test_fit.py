@@ -20,9 +20,9 @@ from tests.states import OTHER, QUESTION, write_artifact, write_heads_artifact
 
 FEATURES = {"backbone": "abc", "keyframes": 8}
 LABELS = {
-    "a": {"label": 0, "intervals": None},
-    "b": {"label": 1, "intervals": [[24, 400]]},
-    "c/d.e": {"label": 1, "intervals": None},
+    "a": {"split": "train", "label": 0, "intervals": None},
+    "b": {"split": "train", "label": 1, "intervals": [[24, 400]]},
+    "c/d.e": {"split": "train", "label": 1, "intervals": None},
 }
 
 
@@ -58,7 +58,8 @@ def make_job(
     write_json(tmp_path / "choice/choice.json", {"layer": layer})
     return Job(
         "set", fit.Settings(**changed), tmp_path / out, {"choice": Folder(tmp_path / "choice")},
-        many, {"labels": labels, "features": FEATURES, "question": question, "unit": "video"},
+        many, {"labels": labels, "features": FEATURES, "question": question, "unit": "video",
+               "sources": {name: f"bytes of {name}" for name in videos}},
     )  # fmt: skip
 
 
@@ -97,7 +98,9 @@ def test_the_record_and_the_probing_scores(tmp_path):
     assert record["mu"] == pytest.approx(scores.mean(), rel=1e-12)
     assert record["sigma"] == pytest.approx(np.std(scores), rel=1e-12)
     assert record["train_auc"] == pytest.approx(roc_auc_score(labels, scores), rel=1e-12)
-    del record["mu"], record["sigma"], record["train_auc"], record["iterations"]
+    assert table["split"] == ["train"] * 64
+    assert table["digest"] == [f"bytes of {name}" for name in table["video_id"]]
+    del record["mu"], record["sigma"], record["train_auc"], record["iterations"], record["files"]
     assert record == {
         "kind": "logistic", "layer": 2, "dim": 6, "n_normal": 41, "n_anomalous": 23,
         "converged": True, "balance": "weights", "c": 0.5, "standardise": True,

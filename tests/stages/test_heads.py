@@ -16,9 +16,9 @@ from tests.states import OTHER, QUESTION, write_artifact, write_heads_artifact
 LAYERS, PER_LAYER, DIM = 3, 2, 4
 QUESTIONS = (QUESTION, OTHER)
 LABELS = {
-    "a": {"label": 0, "intervals": None},
-    "b": {"label": 1, "intervals": [[24, 400]]},
-    "c/d.e": {"label": 1, "intervals": None},
+    "a": {"split": "train", "label": 0, "intervals": None},
+    "b": {"split": "train", "label": 1, "intervals": [[24, 400]]},
+    "c/d.e": {"split": "train", "label": 1, "intervals": None},
 }
 NORMAL, ANOMALOUS = 15, 17
 
@@ -114,7 +114,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path):
         assert result.auxiliary == frozenset()
         outs.append({path.name: path.read_bytes() for path in job.out.iterdir()})
     assert outs[0] == outs[1]
-    assert set(outs[0]) == {"heads.parquet", "heads.json"}
+    assert set(outs[0]) == {"heads.parquet", "heads.json", "training_rows.parquet"}
 
 
 def test_only_mmd_and_nmi_are_computed_on_a_sample(tmp_path):

@@ -6,15 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
 
-from cache.digest import read_json, write_json
+from cache.digest import read_json
 from cache.fields import notes
 from manifests.schema import INTERVALS, SEGMENT_SCORES, SMOOTHED
 from manifests.table import read_table, write_table
 from stages import localize
 from stages.contract import Job
 from tests.payload import Folder
+from tests.training import write_scores
 
-MU, SIGMA = 0.45, 0.25
+TRAINING = [("t/n", "train", "0f", 0, 0.2), ("t/a", "train", "1f", 1, 0.7)]
+MU, SIGMA = float(np.mean([0.2, 0.7])), float(np.std([0.2, 0.7]))
 
 
 def make_job(tmp_path, scores, fps=30.0, out="out", last=5, **changed):
@@ -32,7 +34,7 @@ def make_job(tmp_path, scores, fps=30.0, out="out", last=5, **changed):
         "score": np.asarray(scores, dtype=np.float64),
     }
     write_table(tmp_path / "scores/scores.parquet", SEGMENT_SCORES, columns)
-    write_json(tmp_path / "scorer/scorer.json", {"mu": MU, "sigma": SIGMA})
+    assert write_scores(tmp_path / "scorer", TRAINING) == (MU, SIGMA)
     inputs = {part: Folder(tmp_path / part) for part in ("scores", "scorer")}
     return Job("v", localize.Settings(**changed), tmp_path / out, inputs)
 

@@ -28,7 +28,7 @@ def make_job(tmp_path, rows, label, segments=None, name="out", question=QUESTION
     }
     write_table(tmp_path / "plan/segments.parquet", SEGMENTS, columns)
     inputs = {part: Folder(tmp_path / part) for part in ("states", "plan")}
-    values = {"label": label, "question": question}
+    values = {"split": "train", "label": label, "question": question}
     return Job("v", moments.Settings(), tmp_path / name, inputs, values=values)
 
 
@@ -38,7 +38,9 @@ def rows_of(n=7, layers=3, dim=5):
 
 def test_frame_labels_part_the_segments(tmp_path):
     rows = rows_of()
-    job = make_job(tmp_path, rows, {"label": 1, "intervals": [[30, 60], [144, 168]]})
+    job = make_job(
+        tmp_path, rows, {"split": "train", "label": 1, "intervals": [[30, 60], [144, 168]]}
+    )
     result = moments.compute(job)
     found = load_file(job.out / "moments.safetensors")
     anomalous = np.asarray([1, 2, 6])
@@ -64,7 +66,7 @@ def test_layers_keep_their_numbers_and_another_question_its_own_moments(tmp_path
     kept = {"layers": [16, 20, 24], "questions": (OTHER, QUESTION)}
     found = {}
     for question in kept["questions"]:
-        label = {"label": 1, "intervals": None}
+        label = {"split": "train", "label": 1, "intervals": None}
         job = make_job(tmp_path, rows, label, name=question, question=question, **kept)
         moments.compute(job)
         found[question] = load_file(job.out / "moments.safetensors")
@@ -77,7 +79,7 @@ def test_layers_keep_their_numbers_and_another_question_its_own_moments(tmp_path
 
 
 def test_video_labels_leave_the_other_class_empty(tmp_path):
-    job = make_job(tmp_path, rows_of(), {"label": 0, "intervals": None})
+    job = make_job(tmp_path, rows_of(), {"split": "train", "label": 0, "intervals": None})
     moments.compute(job)
     found = load_file(job.out / "moments.safetensors")
     assert found["normal.n"].tolist() == [7]
@@ -88,7 +90,9 @@ def test_video_labels_leave_the_other_class_empty(tmp_path):
 def test_the_same_inputs_give_the_same_bytes(tmp_path):
     outs = []
     for name in ("one", "two"):
-        job = make_job(tmp_path, rows_of(), {"label": 1, "intervals": None}, name=name)
+        job = make_job(
+            tmp_path, rows_of(), {"split": "train", "label": 1, "intervals": None}, name=name
+        )
         moments.compute(job)
         outs.append((job.out / "moments.safetensors").read_bytes())
     assert outs[0] == outs[1]
@@ -96,16 +100,25 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path):
 
 def test_states_of_another_length_and_nan_are_refused(tmp_path):
     with pytest.raises(ItemError, match=r"v: hidden states of 7 segments, but the plan has 6"):
-        moments.compute(make_job(tmp_path, rows_of(), {"label": 0, "intervals": None}, 6))
+        moments.compute(
+            make_job(tmp_path, rows_of(), {"split": "train", "label": 0, "intervals": None}, 6)
+        )
     bad = rows_of()
     bad[2, 1, 0] = np.nan
     (tmp_path / "nan").mkdir()
     with pytest.raises(ItemError, match=r"segment 2, layer 20, dimension 0 is nan"):
         moments.compute(
-            make_job(tmp_path / "nan", bad, {"label": 0, "intervals": None}, layers=[16, 20, 24])
+            make_job(
+                tmp_path / "nan",
+                bad,
+                {"split": "train", "label": 0, "intervals": None},
+                layers=[16, 20, 24],
+            )
         )
 
 
 def test_an_anomalous_video_without_an_interval_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"v: label is 1 and 0 intervals"):
-        moments.compute(make_job(tmp_path, rows_of(), {"label": 1, "intervals": []}))
+        moments.compute(
+            make_job(tmp_path, rows_of(), {"split": "train", "label": 1, "intervals": []})
+        )

@@ -259,6 +259,8 @@ def put_probe(run: Run, method: str = "dlsp") -> None:
     write_json(scorer.path / "scorer.json", record)
     scores = {
         "video_id": ["a"] * 4,
+        "split": ["train"] * 4,
+        "digest": ["f" * 64] * 4,
         "segment": range(4),
         "label": [0, 0, 1, 1],
         "score": [0.1, 0.2, 0.7, 0.9],
@@ -527,15 +529,11 @@ def test_curves_without_points_are_explained(run: Run) -> None:
     assert "because all test frames carry the same label" in run.page().text
 
 
-def test_an_outside_scorer_without_its_probing_scores_is_no_problem(run: Run) -> None:
+def test_an_outside_scorer_brings_its_probing_scores(run: Run) -> None:
     drop("choice", "table")(run)
-    (run.inputs["scorer"].path / "probing_scores.parquet").unlink()
     source, result = run.write()
     assert result.notes == ()
-    assert (
-        "because the scorer comes from outside this run; their mean is μA = 0.4200"
-        in Page.of(source).text
-    )
+    assert "2 normal rows, mean 0.1500" in Page.of(source).text
 
 
 def test_a_video_without_a_segment_is_refused_by_name(run: Run) -> None:

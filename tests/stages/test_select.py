@@ -12,6 +12,11 @@ from stages import select
 from stages.contract import Job
 from stages.probes.heads.ranking import FIGURES
 from tests.payload import Folder
+from tests.training import labels_of, write_rows
+
+VIDEOS = {"a": (7, 0), "b": (3, 8)}
+"""(normal, anomalous) samples of the videos that the tables rest on."""
+RESTS_ON = {"videos": 2, "n_normal": 10, "n_anomalous": 8}
 
 
 def make_job(tmp_path, method, out="out", layers=range(5)):
@@ -27,8 +32,9 @@ def make_job(tmp_path, method, out="out", layers=range(5)):
         "silhouette": np.asarray([0.9, 0.4, 0.1, 0.2, 0.3]),
     }
     write_table(tmp_path / "table/layers.parquet", LAYERS, columns)
-    inputs = {"table": Folder(tmp_path / "table")}
-    return Job("set", select.Settings(method=method), tmp_path / out, inputs)
+    write_rows(tmp_path / "table", VIDEOS)
+    inputs, values = {"table": Folder(tmp_path / "table")}, {"labels": labels_of(VIDEOS)}
+    return Job("set", select.Settings(method=method), tmp_path / out, inputs, values=values)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,7 @@ def test_the_choice_and_its_table(tmp_path, method, layer):
     assert read_json(job.out / "choice.json") == {"layer": layer}
     assert read_json(job.out / "selection.json") == {
         "method": method, "prompt": 0, "layer": layer, "layers": [0, 1, 2, 3, 4],
+        **RESTS_ON,
     }  # fmt: skip
     found = read_table(job.out / "layers.parquet", SELECTION).to_pydict()
     assert [n for n, chosen in enumerate(found["chosen"]) if chosen] == [layer]
@@ -149,8 +156,10 @@ def make_heads_job(tmp_path, method, out="out", lost=(), **settings):
             None if row[:2] in lost else float(v) for row, v in zip(rows, values, strict=True)
         ]
     write_table(tmp_path / "heads/heads.parquet", HEADS, columns)
-    inputs = {"table": Folder(tmp_path / "heads")}
-    return Job("set", select.Settings(method=method, **settings), tmp_path / out, inputs), columns
+    write_rows(tmp_path / "heads", VIDEOS)
+    inputs, values = {"table": Folder(tmp_path / "heads")}, {"labels": labels_of(VIDEOS)}
+    chosen = select.Settings(method=method, **settings)
+    return Job("set", chosen, tmp_path / out, inputs, values=values), columns
 
 
 def naive_rss(columns, weight):
@@ -176,7 +185,7 @@ def test_rhi_chooses_the_heads_of_the_highest_rss(tmp_path, top, weight):
     assert read_json(job.out / "choice.json") == {"heads": [list(pair) for pair in expected]}
     assert read_json(job.out / "selection.json") == {
         "method": "rhi", "prompt": 0, "heads": [list(pair) for pair in expected], "top": top,
-        "lambda": weight, "kept": 6, "prompts": 3,
+        "lambda": weight, "kept": 6, "prompts": 3, **RESTS_ON,
     }  # fmt: skip
     table = read_table(job.out / "heads.parquet", HEAD_SELECTION).to_pylist()
     assert len(table) == 18

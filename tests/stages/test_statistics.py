@@ -68,7 +68,7 @@ def naive_entropy(x, bins):
     return -(shares * np.log2(shares)).sum()
 
 
-LABEL = {0: {"label": 0, "intervals": None}, 1: {"label": 1, "intervals": None}}
+LABEL = {n: {"split": "train", "label": n, "intervals": None} for n in (0, 1)}
 
 
 @settings(max_examples=12, deadline=None)
