@@ -25,7 +25,12 @@ SUFFIXES = (
 Unlisted = Literal["error", "score"]
 """What to do with a video of the folder that the label file does not name."""
 
-READERS: Mapping[str, str] = {"folder": "manifests.datasets.folder"}
+READERS: Mapping[str, str] = {
+    "folder": "manifests.datasets.folder",
+    "msad": "manifests.datasets.msad",
+    "ucf-crime": "manifests.datasets.ucf_crime",
+    "xd-violence": "manifests.datasets.xd_violence",
+}
 """Kind of data set -> module that reads it; imported only when it is asked for."""
 
 
@@ -94,7 +99,8 @@ class Entry:
     """A video that the lists of a data set name, whether its file is there or not."""
 
     name: str
-    """As the lists spell it, without folders and without its one known suffix."""
+    """As the lists spell it, without its one known suffix; without folders too, but for kind folder,
+    where it is the video id."""
     known: VideoLabel
     frames: int | None = None
     """How many frames a list of frame counts gives it."""

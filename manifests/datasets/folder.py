@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import pairwise
 from operator import attrgetter
@@ -13,12 +15,17 @@ from cache.errors import ConfigError
 from manifests.datasets.contract import (
     SUFFIXES,
     UNLABELLED,
+    Deviation,
+    Entry,
     Listing,
     SourceFile,
     Sources,
+    VideoLabel,
     video_id_of,
 )
-from manifests.datasets.label_csv import read_labels
+from manifests.datasets.frame_counts import FrameCount, gather_counts
+from manifests.datasets.label_csv import LabelFile, read_labels, read_listed
+from manifests.datasets.names import tidy
 
 _NAMED = 10
 """How many files an error names before it only counts."""
@@ -28,37 +35,99 @@ def read(sources: Sources) -> Listing:
     """List the videos under a folder, with the labels of a CSV file where one is given.
 
     Raises ConfigError for a folder without videos, two files with one video id, and whatever is
-    wrong in the CSV (see `read_labels`).
+    wrong in the CSV (see `read_labels`) or in a list of frame counts.
     """
     if sources.root is None:
         raise ConfigError("data.videos is empty: give the folder of the videos")
     files, warnings = scan(sources.root)
+    said = LabelFile({file.video_id: UNLABELLED for file in files}, (), {})
+    if sources.labels is not None:
+        said = read_labels(
+            sources.labels, files, sources.unlisted, allow_missing=sources.allow_missing
+        )
+    counts, deviations = gather_counts(sources.frame_counts, key=_video_id)
+    entries = {
+        name: _entry(name, known, counts)
+        for name, known in said.labels.items()
+        if name in counts or known is not UNLABELLED
+    }
+    absent = tuple(_entry(name, said.absent[name], counts) for name in sorted(said.absent))
+    missing = [_missing(entry) for entry in absent]
+    unknown = [
+        _unknown(count.video)
+        for name, count in counts.items()
+        if name not in said.labels and name not in said.absent
+    ]
+    return Listing(
+        files,
+        said.labels,
+        (*warnings, *said.warnings),
+        entries=entries,
+        absent=absent,
+        deviations=(*missing, *deviations, *unknown),
+    )
+
+
+def catalogue(sources: Sources) -> tuple[Entry, ...]:
+    """What the label file says, in its order; the name of an entry is the video id, with folders.
+
+    Raises ConfigError where there is no label file, and for what is wrong in it.
+    """
     if sources.labels is None:
-        return Listing(files, {file.video_id: UNLABELLED for file in files}, warnings)
-    known, remarks = read_labels(sources.labels, files, sources.unlisted)
-    return Listing(files, known, (*warnings, *remarks))
+        raise ConfigError("data.labels is empty: give the CSV file of labels")
+    counts, _ = gather_counts(sources.frame_counts, key=_video_id)
+    listed = read_listed(sources.labels)
+    return tuple(_entry(name, known, counts) for name, known in listed.items())
+
+
+def _entry(name: str, known: VideoLabel, counts: Mapping[str, FrameCount]) -> Entry:
+    count = counts.get(name)
+    return Entry(name, known, count.frames, count.fps) if count else Entry(name, known)
+
+
+def _video_id(cell: str) -> str:
+    return video_id_of(posixpath.normpath(tidy(cell)))
+
+
+def _missing(entry: Entry) -> Deviation:
+    said = ", ".join(filter(None, (entry.known.split, entry.known.class_name))) or "no split"
+    text = f"{entry.name} ({said}) is not there"
+    return Deviation("missing", entry.name, text, stops=False)  # else read_labels has refused it
+
+
+def _unknown(video: str) -> Deviation:
+    text = f"{video} has a frame count, and is not in the folder: the count is not used"
+    return Deviation("frames", video, text, stops=False)
 
 
 def scan(root: Path) -> tuple[tuple[SourceFile, ...], tuple[str, ...]]:
-    """The video files under a folder, sorted by video id, and warnings.
+    """The video files under a folder, sorted by video id, and warnings: as `walk`, no id twice.
+
+    Raises ConfigError for two files that differ in their suffix only.
+    """
+    files, warnings = walk(root)
+    _refuse_equal_ids(files)
+    return files, warnings
+
+
+def walk(root: Path) -> tuple[tuple[SourceFile, ...], tuple[str, ...]]:
+    """The video files under a folder, sorted by video id and path, and warnings.
 
     Hidden files and folders are left out. Links to folders are followed, but a folder that was
     walked already is not walked again under another name: there is no loop, and no video has two
     ids because of a link. The real tree is walked first, so a link never takes a video's own name.
     """
     if not root.is_dir():
-        found = "is not a folder" if root.exists() else "does not exist"
-        raise ConfigError(f"the folder of videos {root} {found}; set data.videos to a folder")
-    walk = _Walk(str(root))
-    walk.run()
-    if not walk.files:
+        state = "is not a folder" if root.exists() else "does not exist"
+        raise ConfigError(f"the folder of videos {root} {state}; set data.videos to a folder")
+    found = _Walk(str(root))
+    found.run()
+    if not found.files:
         raise ConfigError(
             f"no video under {root}: looked for files that end in {' '.join(SUFFIXES)}, in it and "
             "in its folders; hidden ones are left out"
         )
-    files = sorted(walk.files, key=attrgetter("video_id", "path"))
-    _refuse_equal_ids(files)
-    return tuple(files), tuple(walk.warnings)
+    return tuple(sorted(found.files, key=attrgetter("video_id", "path"))), tuple(found.warnings)
 
 
 class _Walk:
@@ -143,7 +212,7 @@ def _refuse_foreign_bytes(path: str) -> None:
         ) from error
 
 
-def _refuse_equal_ids(files: list[SourceFile]) -> None:
+def _refuse_equal_ids(files: Sequence[SourceFile]) -> None:
     doubles = [
         f"{one.path!r} and {two.path!r}"
         for one, two in pairwise(files)

@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 from cache.errors import ConfigError
 from manifests.datasets.contract import (
@@ -19,13 +19,14 @@ from manifests.datasets.contract import (
     VideoLabel,
     video_id_of,
 )
+from manifests.datasets.intervals import wrong_interval
+from manifests.datasets.names import tidy
 from manifests.datasets.nearest import Names
+from manifests.datasets.problems import Problems, read_text
 
 COLUMNS = ("video", "split", "label", "class", "start_frame", "end_frame")
 _SPLITS = {"": None, "train": "train", "test": "test"}
 _LABELS = {"": None, "0": 0, "1": 1, "normal": 0, "anomalous": 1}
-_LAST_FRAME = 2**31 - 1
-_SHOWN = 20
 _NAMED = 10
 
 Row = tuple[int, tuple[str, str, str, str, str, str]]
@@ -34,20 +35,31 @@ Row = tuple[int, tuple[str, str, str, str, str, str]]
 Cell = TypeVar("Cell", str, int)
 
 
+class LabelFile(NamedTuple):
+    """What a label file says of the videos of a folder."""
+
+    labels: dict[str, VideoLabel]
+    """One per file, by video id."""
+    warnings: tuple[str, ...]
+    absent: dict[str, VideoLabel]
+    """By the id that they would have: videos that are named and not there."""
+
+
 def read_labels(
-    path: Path, files: Sequence[SourceFile], unlisted: Unlisted
-) -> tuple[dict[str, VideoLabel], tuple[str, ...]]:
+    path: Path, files: Sequence[SourceFile], unlisted: Unlisted, *, allow_missing: bool = False
+) -> LabelFile:
     """The label of every file by video id, and warnings, from a CSV with the columns COLUMNS.
 
     `video` is the path relative to the data set root, with or without its suffix; an exact path
     goes before a video id that reads the same. An empty cell of split, label or class says nothing,
     so a video with several rows needs to give them once. Frames count from 0, the end is
-    exclusive, both are empty where the row has no interval.
+    exclusive, both are empty where the row has no interval. A video that is not there is a problem
+    unless `allow_missing`.
 
     Raises ConfigError that shows the first 20 problems, by line, and counts the rest.
     """
-    problems = _Problems(path)
-    rows = _gather(_rows(path, problems), _VideoNames(files), problems)
+    problems = Problems(path)
+    rows = _gather(_rows(path, problems), _VideoNames(files), problems, allow_missing)
     said = {video_id: _judge(video_id, rows[video_id], problems) for video_id in rows}
     missing = [file.video_id for file in files if file.video_id not in said]
     if missing and unlisted == "error":
@@ -57,37 +69,25 @@ def read_labels(
             'data.unlisted = "score" to score them without a label',
         )
     problems.raise_any()
-    labels = {file.video_id: said.get(file.video_id, UNLABELLED) for file in files}
-    blind = [name for name in said if said[name].split == "test" and said[name].label is None]
+    labels = {file.video_id: said.pop(file.video_id, UNLABELLED) for file in files}
+    blind = [
+        name for name, known in labels.items() if known.split == "test" and known.label is None
+    ]
     remarks = {"not named in the label file": missing, "in the test split without a label": blind}
-    return labels, tuple(f"{_some(ids)} {text}" for text, ids in remarks.items() if ids)
+    texts = tuple(f"{_some(ids)} {text}" for text, ids in remarks.items() if ids)
+    return LabelFile(labels, texts, said)
 
 
-class _Problems:
-    """What is wrong with the file; only the first few are kept as text."""
+def read_listed(path: Path) -> dict[str, VideoLabel]:
+    """What the file says of every video that it names, by video id, in its order; no file is needed.
 
-    def __init__(self, path: Path) -> None:
-        self.count = 0
-        self._path = path
-        self._shown: list[str] = []
-
-    @property
-    def full(self) -> bool:
-        """Whether a further problem will only be counted."""
-        return len(self._shown) >= _SHOWN
-
-    def add(self, line: int | None, text: str) -> None:
-        self.count += 1
-        if not self.full:
-            self._shown.append(text if line is None else f"line {line}: {text}")
-
-    def raise_any(self) -> None:
-        if not self.count:
-            return
-        hidden = self.count - len(self._shown)
-        rest = [f"... and {hidden} more"] if hidden else []
-        count = f"{self.count} problem{'s' if self.count > 1 else ''}"
-        raise ConfigError("\n  ".join([f"{self._path}: {count}", *self._shown, *rest]))
+    Raises ConfigError as `read_labels` does, but for what the files of a folder decide.
+    """
+    problems = Problems(path)
+    rows = _gather(_rows(path, problems), _VideoNames(()), problems, allow_missing=True)
+    said = {video_id: _judge(video_id, rows[video_id], problems) for video_id in rows}
+    problems.raise_any()
+    return said
 
 
 class _VideoNames:
@@ -101,18 +101,25 @@ class _VideoNames:
     def find(self, cell: str) -> str | None:
         found = self._known.get(cell)
         if found is None:
-            tidy = posixpath.normpath(cell.strip().replace("\\", "/"))
-            found = self._known.get(tidy) or self._known.get(video_id_of(tidy))
+            path = _normal(cell)
+            found = self._known.get(path) or self._known.get(video_id_of(path))
         return found
 
     def hint(self, cell: str) -> str:
-        return self._near.hint(video_id_of(cell.strip().replace("\\", "/")))
+        return self._near.hint(video_id_of(tidy(cell)))
 
 
-def _rows(path: Path, problems: _Problems) -> Iterator[Row]:
+def _normal(cell: str) -> str:
+    return posixpath.normpath(tidy(cell))
+
+
+def _rows(path: Path, problems: Problems) -> Iterator[Row]:
     """The rows of the file below its header, with their cells in the order of COLUMNS."""
     # strict: an unclosed quote would else swallow every row that follows it
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    reader = csv.reader(
+        io.StringIO(read_text(path, "label file", "set data.labels to a CSV file"), newline=""),
+        strict=True,
+    )
     try:
         header = [cell.strip() for cell in next(reader, [])]
         _check_header(path, header)
@@ -129,20 +136,6 @@ def _rows(path: Path, problems: _Problems) -> Iterator[Row]:
         problems.raise_any()
 
 
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"the label file {path} cannot be read: {error.strerror}; set data.labels to a CSV file"
-        ) from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        _refuse(path, line, "the text is not UTF-8; save the file as UTF-8")
-
-
 def _check_header(path: Path, header: list[str]) -> None:
     names = Names(COLUMNS)
     found = [f"unknown column {n!r}{names.hint(n)}" for n in header if n not in COLUMNS]
@@ -157,7 +150,9 @@ def _refuse(path: Path, line: int, text: str) -> NoReturn:
     raise ConfigError(f"{path}: line {line}: {text}")
 
 
-def _gather(rows: Iterator[Row], names: _VideoNames, problems: _Problems) -> dict[str, list[Row]]:
+def _gather(
+    rows: Iterator[Row], names: _VideoNames, problems: Problems, allow_missing: bool
+) -> dict[str, list[Row]]:
     """The rows of each video, by video id."""
     found: dict[str, list[Row]] = {}
     for row in rows:
@@ -165,13 +160,15 @@ def _gather(rows: Iterator[Row], names: _VideoNames, problems: _Problems) -> dic
         video_id = names.find(name)
         if video_id is not None:
             found.setdefault(video_id, []).append(row)
+        elif allow_missing and name.strip():
+            found.setdefault(video_id_of(_normal(name)), []).append(row)
         else:
             hint = "" if problems.full else names.hint(name)
             problems.add(line, f"the folder holds no video {name!r}{hint}")
     return found
 
 
-def _judge(video_id: str, rows: list[Row], problems: _Problems) -> VideoLabel:
+def _judge(video_id: str, rows: list[Row], problems: Problems) -> VideoLabel:
     """What the rows of one video say together."""
     before = problems.count
     split = _agreed(video_id, rows, 1, _read_split, problems)
@@ -191,7 +188,7 @@ def _agreed(
     rows: list[Row],
     column: int,
     read: Callable[[str], Cell | None],
-    problems: _Problems,
+    problems: Problems,
 ) -> Cell | None:
     """What the cells of one column say where they say anything, which must be one thing."""
     said, first = None, 0
@@ -230,12 +227,12 @@ def _read_class(cell: str) -> str | None:
     return cell.strip() or None
 
 
-def _spans(video_id: str, rows: list[Row], problems: _Problems) -> dict[tuple[int, int], int]:
+def _spans(video_id: str, rows: list[Row], problems: Problems) -> dict[tuple[int, int], int]:
     """The intervals [start_frame, end_frame) of a video, each with its line."""
     lines: dict[tuple[int, int] | None, int] = {}
     for line, cells in rows:
         start, end = cells[4].strip(), cells[5].strip()
-        text = _wrong_span(start, end)
+        text = wrong_interval(start, end)
         if text is None:
             span = (int(start), int(end)) if start else None
             first = lines.setdefault(span, line)
@@ -256,25 +253,6 @@ def _contradiction(split: str | None, label: int | None, annotated: bool) -> str
             "an anomalous test video without an interval cannot be evaluated; give its anomalous "
             "frames"
         )
-    return None
-
-
-def _wrong_span(start: str, end: str) -> str | None:
-    """What is wrong with the two frame cells of a row."""
-    if not start and not end:
-        return None
-    if not start or not end:
-        return "only one of start_frame and end_frame is given; give both or none"
-    for name, text in (("start_frame", start), ("end_frame", end)):
-        digits = text.removeprefix("-")
-        if not (digits.isascii() and digits.isdigit()):
-            return f"{name} is {text!r}; expected a whole number of frames"
-        if digits != text:
-            return f"{name} is {text}; frames count from 0 (leave both empty for no interval)"
-        if len(digits) > 10 or int(digits) > _LAST_FRAME:
-            return f"{name} is {text}; expected at most {_LAST_FRAME}"
-    if int(start) >= int(end):
-        return f"the interval [{start}, {end}) is empty; end_frame is one past the last frame"
     return None
 
 

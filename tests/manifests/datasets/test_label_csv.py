@@ -73,7 +73,7 @@ def test_a_video_is_known_by_its_path_written_in_any_usual_way(tmp_path: Path, n
 def test_an_exact_path_goes_before_a_video_id_that_reads_the_same(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text(f"{HEADER}\nx.mp4,train,0,,,\nx.mp4.mp4,train,1,,,\n")
-    labels, _ = read_labels(path, files_of("x.mp4", "x.mp4.mp4"), "error")
+    labels = read_labels(path, files_of("x.mp4", "x.mp4.mp4"), "error").labels
     assert {name: known.label for name, known in labels.items()} == {"x": 0, "x.mp4": 1}
 
 
@@ -204,7 +204,7 @@ def test_videos_that_the_csv_does_not_name(tmp_path: Path) -> None:
     files = files_of(*(f"{n:02}.mp4" for n in range(14)))
     with pytest.raises(ConfigError, match=r"13 videos \('01', .*'10', \.\.\.\) of the folder"):
         read_labels(path, files, "error")
-    labels, warnings = read_labels(path, files, "score")
+    labels, warnings, _ = read_labels(path, files, "score")
     assert labels["13"] == VideoLabel("", None, "", ())
     assert len(labels) == 14
     assert len(warnings) == 1
@@ -215,7 +215,7 @@ def test_videos_that_the_csv_does_not_name(tmp_path: Path) -> None:
 def test_a_test_video_without_a_label_is_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text(f"{HEADER}\na,test,,,,\nb,test,0,,,\n")
-    _, warnings = read_labels(path, files_of("a.mp4", "b.mp4"), "error")
+    warnings = read_labels(path, files_of("a.mp4", "b.mp4"), "error").warnings
     assert warnings == ("1 video ('a') in the test split without a label",)
 
 
@@ -309,5 +309,5 @@ def test_what_is_written_as_csv_is_read_again(
         writer.writeheader()
         writer.writerows(rows)
     files = files_of(*(stem + suffix for stem, (suffix, _) in data.items()))
-    labels, _ = read_labels(path, files, "error")
+    labels = read_labels(path, files, "error").labels
     assert labels == {stem: known for stem, (_, known) in data.items()}
