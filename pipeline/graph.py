@@ -192,8 +192,8 @@ GRAPH: tuple[Node, ...] = (
     Node(
         "evaluate",
         "dataset",
-        edges=(Edge("intervals", "localize", "test"),),
-        values=("missing", "truth"),
+        edges=(Edge("intervals", "localize", "test"), Edge("scorer", "fit", outside=True)),
+        values=("missing", "tested", "truth"),
         section="evaluate",
     ),
     Node(

@@ -48,19 +48,23 @@ class Settings:
 def compute(job: Job[Settings]) -> Result:
     """Write metrics.json, curves.parquet and replicates.parquet.
 
-    Reads "intervals" (localize) of every test video, and the values "truth" {video_id: {"label",
+    Reads "intervals" (localize) of every test video and "scorer", and the values "truth" {video_id: {"label",
     "class", "intervals", "listed_frames"}} of exactly these videos, "missing" [video ids that failed
-    before] and "absent" {"train" | "test": [names of listed videos that are not there]}.
-    Raises ConfigError where the annotations do not fit the videos. A figure that is not defined is
+    before], "absent" {"train" | "test": [names of listed videos that are not there]} and "tested"
+    {video_id: sha256 of its file}. Raises LeakageError where the scorer was fitted on one of them,
+    ConfigError where the annotations do not fit the videos. A figure that is not defined is
     null and its reason stands under "undefined".
     """
     from manifests.table import write_table
     from stages.probes.evaluation import evaluation_of
     from stages.probes.frames import pool_of
+    from stages.probes.training import require_unseen, training_scores
 
     settings, begin = job.settings, time.perf_counter()
     missing = sorted(job.values["missing"])
     _require_same_videos(job, missing)
+    tested = {video: job.values["tested"][video] for video in job.many["intervals"]}
+    require_unseen(training_scores(job.inputs["scorer"]).sources(), tested)
     videos = [_read(job, video) for video in sorted(job.many["intervals"])]
     read = time.perf_counter()
     found = evaluation_of(

@@ -227,9 +227,10 @@ def training_scores(scorer: Payload) -> TrainingScores:
     )
     record = read_json(scorer.file("scorer.json"))
     for name, value in (("mu", found.mu), ("sigma", found.sigma)):
-        if not math.isclose(record[name], value, rel_tol=AGREEMENT, abs_tol=AGREEMENT):
+        said = record.get(name, math.nan)
+        if not math.isclose(said, value, rel_tol=AGREEMENT, abs_tol=AGREEMENT):
             raise LeakageError(
-                f"scorer.json gives {name} = {record[name]}, the training rows of {SCORES} give "
+                f"scorer.json gives {name} = {said}, the training rows of {SCORES} give "
                 f"{value}: a threshold rests on these rows alone; fit the scorer again"
             )
     return found

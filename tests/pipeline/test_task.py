@@ -86,6 +86,7 @@ def test_an_outside_scorer_that_changed_since_it_was_planned_ends_the_run(root: 
     folder.mkdir()
     (folder / "scorer.json").write_text("{}")
     (folder / "scorer.safetensors").write_bytes(b"weights")
+    (folder / "probing_scores.parquet").write_bytes(b"rows")
     planned = Folder(folder, scorer_digest(folder))
     assert planned.checked() is planned
     (folder / "scorer.safetensors").write_bytes(b"others")

@@ -14,6 +14,7 @@ from manifests.table import read_table, write_table
 from stages import evaluate
 from stages.contract import Job
 from tests.payload import Folder
+from tests.training import write_scores
 
 THRESHOLD = 0.5
 TRUTH = {
@@ -55,8 +56,11 @@ def make_job(tmp_path, truth=TRUTH, missing=(), frames=FRAMES, out="out", **chan
     (tmp_path / out).mkdir(exist_ok=True)
     chosen = evaluate.Settings(**{"bootstrap": 50, **changed})
     many = {"intervals": {name: Folder(tmp_path / name) for name in sorted(frames)}}
+    write_scores(tmp_path / "scorer", [("train/n", "train", "0f", 0, 0.2)])
     values = {"truth": truth, "missing": list(missing)}
-    return Job("set", chosen, tmp_path / out, many=many, values=values), scores
+    values["tested"] = {name: f"bytes of {name}" for name in frames}
+    inputs = {"scorer": Folder(tmp_path / "scorer")}
+    return Job("set", chosen, tmp_path / out, inputs, many, values), scores
 
 
 def labels_of(name):
