@@ -72,8 +72,12 @@ PATHS = (
     ("run", "scorer"),
     ("data", "videos"),
     ("data", "labels"),
+    ("data", "annotations"),
+    ("data", "train_list"),
+    ("data", "test_list"),
+    ("data", "frame_counts"),
 )
-"""Fields that name a path; a relative one starts at the folder of the configuration file."""
+"""Fields that name a path, or several; a relative one starts at the folder of the configuration file."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,14 @@ class Config:
     def path(self, section: str, name: str) -> Path | None:
         """A path field, made absolute; None where it is empty."""
         value = getattr(self.sections[section], name)
-        return (self.folder / Path(value).expanduser()).resolve() if value else None
+        return self._absolute(value) if value else None
+
+    def paths(self, section: str, name: str) -> tuple[Path, ...]:
+        """The paths of a field that holds several, made absolute."""
+        return tuple(self._absolute(value) for value in getattr(self.sections[section], name))
+
+    def _absolute(self, value: str) -> Path:
+        return (self.folder / Path(value).expanduser()).resolve()
 
     @property
     def store(self) -> Path:

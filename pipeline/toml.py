@@ -24,10 +24,19 @@ def to_toml(config: Config, *, identity: str) -> str:
     values["backbone"]["identity"] = identity
     for section, name in (*PATHS, ("backbone", "model")):
         given = values[section][name]
-        path = config.folder / given
-        if given and not Path(given).expanduser().is_absolute() and path.exists():
-            values[section][name] = Path(os.path.relpath(path, config.results)).as_posix()
+        if isinstance(given, str):
+            values[section][name] = _from_results(given, config)
+        else:
+            values[section][name] = [_from_results(path, config) for path in given]
     return render(values, head="The configuration of this run, with every default written out.")
+
+
+def _from_results(given: str, config: Config) -> str:
+    """A path as it is seen from the results folder, where it was a relative one that exists."""
+    path = config.folder / given
+    if given and not Path(given).expanduser().is_absolute() and path.exists():
+        return Path(os.path.relpath(path, config.results)).as_posix()
+    return given
 
 
 def render(values: Mapping[str, Mapping[str, Any]], *, head: str) -> str:

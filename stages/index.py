@@ -19,11 +19,22 @@ VERSION = 1
 class Settings:
     """The section [data]."""
 
-    kind: str = recipe("folder", "kind of data set")
+    kind: str = recipe("folder", "kind of data set: folder, msad, ucf-crime, xd-violence")
     videos: str = knob("", "folder of the videos")
-    labels: str = knob("", "CSV file of labels; its content enters the key, not its place")
+    labels: str = knob("", "(folder) CSV file of labels; its content enters the key, not its place")
+    annotations: str = knob("", "published temporal annotations; their content enters the key")
+    train_list: str = knob("", "published list of training videos: a name a line, or CSV")
+    test_list: str = knob("", "published list of test videos: a name a line, or CSV")
+    frame_counts: tuple[str, ...] = knob(
+        (), "lists of frame counts, to be compared with what decoding finds"
+    )
     unlisted: str = recipe(
-        "error", "what to do with a video that the labels do not name", choices=("error", "score")
+        "error",
+        "(folder) what to do with a video that the labels do not name",
+        choices=("error", "score"),
+    )
+    allow_missing: bool = knob(
+        False, "go on without listed videos that are not there; every figure then says so"
     )
     probing_share: float = recipe(
         0.01, "share of the labelled training videos in the probing subset", check=between(0, 1)

@@ -53,7 +53,12 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "data.kind": ("ucf-crime", ("index", "report")),
     "data.videos": ("moved", NOTHING),
     "data.labels": ("moved.csv", NOTHING),
+    "data.annotations": ("moved.txt", NOTHING),
+    "data.train_list": ("moved.txt", NOTHING),
+    "data.test_list": ("moved.txt", NOTHING),
+    "data.frame_counts": (["moved.csv"], NOTHING),
     "data.unlisted": ("score", ("index", "report")),
+    "data.allow_missing": (True, NOTHING),  # by itself: which videos are absent is what counts
     "data.probing_share": (0.5, ("index", "report")),  # probing_count is given: it decides
     "data.probing_count": (6, PROBING),
     "data.probing_videos": (["train/n1", "train/n2", "train/n3", "train/a1", "train/a2"], PROBING),

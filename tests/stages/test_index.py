@@ -156,7 +156,10 @@ def test_from_a_folder_and_a_csv_to_the_tables(tmp_path: Path) -> None:
 
 def test_places_are_knobs_and_everything_else_is_recipe() -> None:
     knobs = {name for name, note in notes(index.Settings).items() if note.kind == "knob"}
-    assert knobs == {"videos", "labels"}
+    assert knobs == {
+        "videos", "labels", "annotations", "train_list", "test_list", "frame_counts",
+        "allow_missing",
+    }  # fmt: skip
     moved = index.Settings(videos="elsewhere", labels="other.csv")
     assert recipe_of(moved) == recipe_of(index.Settings())
     assert all(note.doc for note in notes(index.Settings).values())
