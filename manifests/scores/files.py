@@ -60,12 +60,9 @@ def digest_of(path: Path) -> str:
 
 def _read_table(path: Path, column: str) -> tuple[str, dict[str, VideoScores]]:
     try:
-        form, videos = _TABLES[path.suffix.lower()](path, column)
+        return _TABLES[path.suffix.lower()](path, column)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    if not videos:
-        raise ConfigError(f"{path} holds no scores")
-    return form, videos
 
 
 def _refuse(column: str, path: Path) -> None:

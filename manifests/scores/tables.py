@@ -66,6 +66,8 @@ def of_table(table: pa.Table, path: Path, column: str) -> tuple[str, dict[str, V
     `column` names the scores; empty takes `smoothed`, or `score` where there is none. Raises
     ConfigError that lists the columns where the needed ones are not there.
     """
+    if len(table) == 0:
+        raise ConfigError(f"{path} holds no scores")
     table = table.rename_columns([name.strip().lower() for name in table.column_names])
     table = table.replace_schema_metadata(None)
     video = _find(table, VIDEO)
