@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ AS_GIVEN = "scores are taken as they are: nothing was smoothed here"
 class Choices:
     """What the options of the command say; None takes the configuration's."""
 
-    fitting: Fitting = Fitting()
+    fitting: Fitting = field(default_factory=Fitting)
     column: str = ""
     labels: str | None = None
     """The view in which annotations are read."""

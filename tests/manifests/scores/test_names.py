@@ -65,7 +65,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 
 
 def test_of_many_unknown_names_ten_are_shown() -> None:
-    with pytest.raises(ConfigError, match="12 names .*and 2 more"):
+    with pytest.raises(ConfigError, match=r"12 names .*and 2 more"):
         match_names([f"zz{n}" for n in range(12)], KNOWN, FILE)
 
 
@@ -83,5 +83,5 @@ def test_case_tells_apart_what_nothing_else_does() -> None:
 
 
 def test_two_names_of_one_video_are_refused() -> None:
-    with pytest.raises(ConfigError, match="'yard' and 'YARD.mp4' are both scores of 'yard'"):
+    with pytest.raises(ConfigError, match=r"'yard' and 'YARD.mp4' are both scores of 'yard'"):
         match_names(["yard", "YARD.mp4"], ["yard"], FILE)
