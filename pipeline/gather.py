@@ -20,19 +20,21 @@ from cache.digest import read_json
 from cache.errors import ConfigError, StoreError
 from cache.keys import canonical
 from cache.store import Store
-from manifests.datasets.contract import Listing, Sources, reader_of
+from manifests.datasets.contract import Listing, reader_of
 from manifests.datasets.listing import listed_videos, listing_values
 from manifests.datasets.probing import choose_probing
 from manifests.datasets.sources import DigestMemory, digest_files
 from manifests.schema import ANNOTATIONS, VIDEOS
 from manifests.table import read_table
 from pipeline.config import Config
+from pipeline.deviations import deviation_lines, refuse_deviations
 from pipeline.estimates import PASSES, Basis
 from pipeline.graph import GRAPH, NODES
 from pipeline.leakage import fitted_on, refuse_leaks
 from pipeline.pause import no_collection
 from pipeline.plan import StagePlan, plan_stage
 from pipeline.record import read_failures
+from pipeline.sources import sources_of
 from pipeline.task import Folder, scorer_digest
 from pipeline.world import DATASET, Failure, OutsideScorer, Video, World
 from stages.backbones.shape import shape_of
@@ -70,16 +72,35 @@ def gather(
 
     Raises ConfigError for anything in the configuration or the labels that cannot be right.
     """
+    listing = look(config)
+    refuse_deviations(listing, config.origin)
+    return world_of_listing(config, store, choices, listing, progress)
+
+
+def look(config: Config) -> Listing:
+    """The videos and what the lists say of them, deviations included; no video is opened.
+
+    Raises ConfigError where there is no folder of videos or a list cannot be read.
+    """
+    _data_root(config)
+    return reader_of(config.sections["data"].kind).read(sources_of(config))
+
+
+def world_of_listing(
+    config: Config, store: Store, choices: Choices, listing: Listing, progress: Report
+) -> World:
+    """The world with this data set, whatever deviates in it."""
     root = _data_root(config)
-    settings = config.sections["data"]
-    sources = Sources(root, config.path("data", "labels"), unlisted=settings.unlisted)
-    listing = reader_of(settings.kind).read(sources)
     identity, problem, here = find_backbone(config, store, download=choices.for_run)
     world = World(
         config=config,
         versions={node.name: _version(node.module) for node in GRAPH},
         data=root,
-        warnings=listing.warnings,
+        warnings=(*listing.warnings, *deviation_lines(listing.deviations)),
+        absent=_absent(listing),
+        listed_frames={
+            video_id: entry.frames for video_id, entry in listing.entries.items() if entry.frames
+        },
         committed=load_catalog(store, NODES),
         failures=_failures((*choices.beside, config.results)),
         backbone=identity,
@@ -90,6 +111,13 @@ def gather(
     )
     world = _digest(world, store, listing, choices, progress)
     return with_videos(world, store, choices)
+
+
+def _absent(listing: Listing) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for entry in listing.absent:
+        found[entry.known.split].append(entry.name)
+    return {split: tuple(sorted(names)) for split, names in found.items()}
 
 
 def _failures(folders: Sequence[Path]) -> dict[str, dict[str, Failure]]:

@@ -193,7 +193,7 @@ GRAPH: tuple[Node, ...] = (
         "evaluate",
         "dataset",
         edges=(Edge("intervals", "localize", "test"), Edge("scorer", "fit", outside=True)),
-        values=("missing", "tested", "truth"),
+        values=("absent", "missing", "tested", "truth"),
         section="evaluate",
     ),
     Node(

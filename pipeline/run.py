@@ -19,6 +19,7 @@ from cache.errors import ConfigError, RunStopped
 from cache.store import Store
 from pipeline.assemble import tasks_of, weights_of
 from pipeline.config import Config
+from pipeline.deviations import difference_lines, frame_differences
 from pipeline.engine import Engine, make_engine
 from pipeline.gather import Choices, gather, with_videos
 from pipeline.graph import GRAPH, NODES
@@ -164,6 +165,7 @@ class _Pass:
             if node.name == "index" and plans["index"].failed:
                 raise RunStopped(next(iter(plans["index"].failed.values())).message)
         self._check_only(plans)
+        self._summary.notes += difference_lines(frame_differences(world, plans["decode"]))
         write_outputs(self._config, world, plans, self._store)
 
     def _check_only(self, plans: dict[str, StagePlan]) -> None:

@@ -141,10 +141,13 @@ def value_of(name: str, world: World, upstream: Mapping[str, StagePlan]) -> Any:
                 "label": v.label,
                 "class": v.class_name,
                 "intervals": [list(span) for span in v.annotations],
+                "listed_frames": world.listed_frames.get(v.video_id),
             }
             for v in videos_of(world, "test")
             if v.video_id in done
         }
+    if name == "absent":
+        return {split: list(world.absent.get(split, ())) for split in ("train", "test")}
     if name == "missing":
         lost = {*upstream["localize"].failed, *upstream["localize"].blocked}
         return sorted({v.video_id for v in videos_of(world, "test")} & lost)
@@ -155,7 +158,7 @@ def value_of(name: str, world: World, upstream: Mapping[str, StagePlan]) -> Any:
     raise ConfigError(f"no value is called {name}")
 
 
-LARGE = ("labels", "listing", "run", "sources", "tested", "truth", "videos")
+LARGE = ("absent", "labels", "listing", "run", "sources", "tested", "truth", "videos")
 """Values with a row per video: they enter a key by their digest."""
 
 

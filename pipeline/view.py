@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cache.store import Store
+from pipeline.deviations import difference_lines, frame_differences
 from pipeline.estimates import HEAD, PASSES, estimate_rows, forward_estimate
 from pipeline.gather import gather_basis
 from pipeline.plan import BY_CHOICE, StagePlan, Upstream, plan_all
@@ -166,6 +167,7 @@ def status_value(world: World) -> dict[str, Any]:
         ]
         if warning := source_warning(plan, world, previous):
             warnings.append(warning)
+    warnings += difference_lines(frame_differences(world, plans["decode"]))
     return {
         "run": world.config.run.name,
         "backbone": world.backbone,

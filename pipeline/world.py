@@ -74,6 +74,10 @@ class World:
     """Source files whose digest is not known yet: how many, and their bytes."""
     warnings: tuple[str, ...] = ()
     """What the data set reader wants a person to know."""
+    absent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names of listed videos that are not there, sorted, by split."""
+    listed_frames: Mapping[str, int] = field(default_factory=dict)
+    """How many frames a list gives a video, by video id."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Message by video id, for source files that could not be read."""
     videos: tuple[Video, ...] | None = None
