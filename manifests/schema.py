@@ -343,6 +343,35 @@ COMPARISON = TableSchema(
     ("place",),
 )
 
+SWEEP = TableSchema(
+    "sweep",
+    1,
+    "a family of experiments: one row per row and column of its table",
+    (
+        Column("place", "int32", "order of the cells: row by row, column by column"),
+        Column(
+            "row", "string", "name of the row, and of its results folder where it has overrides"
+        ),
+        Column("column", "string", "name of the column"),
+        Column("text", "string", "what the row is"),
+        Column("overrides", "string", "fields with other values than the base run's, as JSON"),
+        Column("scorer", "string", "column whose run fitted the scorer; empty for its own"),
+        Column("metric", "string", "the figure, as metrics.json names it"),
+        Column("published", "float64", "what was published, percent", nullable=True),
+        Column("ours", "float64", "what the run gave, percent", nullable=True),
+        Column("low", "float64", "lower end of its 95 % interval over videos", nullable=True),
+        Column("high", "float64", "upper end of it", nullable=True),
+        Column("difference", "float64", "ours less published, in points", nullable=True),
+        Column("layer", "int32", "the layer that the scorer reads", nullable=True),
+        Column("heads", "string", "the heads that it reads, as layer.head separated by blanks"),
+        Column("videos", "int32", "test videos in the figure", nullable=True),
+        Column("missing", "int32", "test videos that failed and are not in it", nullable=True),
+        Column("absent", "int32", "test videos that were not there", nullable=True),
+        Column("problem", "string", "why there is no figure, or what failed; empty otherwise"),
+    ),
+    ("place",),
+)
+
 STAGE_MANIFEST = TableSchema(
     "stage_manifest",
     1,
@@ -378,6 +407,6 @@ RUN_EXPLANATIONS = _of_videos(EXPLANATIONS, "explanations.parquet of a run")
 ALL: tuple[TableSchema, ...] = (
     VIDEOS, ANNOTATIONS, TIMELINE, THUMBNAILS, SEGMENTS, KEYFRAMES, PIXELS, YES_NO, LAYERS,
     SELECTION, HEADS, HEAD_SELECTION, TRAINING_ROWS, PROBING_SCORES, SEGMENT_SCORES, SMOOTHED,
-    INTERVALS, EXPLANATIONS, CURVES, REPLICATES, COMPARISON, STAGE_MANIFEST, RUN_SCORES,
+    INTERVALS, EXPLANATIONS, CURVES, REPLICATES, COMPARISON, SWEEP, STAGE_MANIFEST, RUN_SCORES,
     RUN_INTERVALS, RUN_EXPLANATIONS,
 )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from pipeline.commands.backbone import backbone
+from pipeline.commands.compare import compare, sweep
 from pipeline.commands.data import init
 from pipeline.commands.options import (
     CONFIG,
@@ -230,3 +231,5 @@ main.add_command(init)
 main.add_command(backbone)
 main.add_command(cache_group)
 main.add_command(evaluate_scores)
+main.add_command(compare)
+main.add_command(sweep)

@@ -106,7 +106,7 @@ def _row_of(one: VariantRun) -> Row:
     metrics = read_metrics(one.config.results) if one.evaluated else None
     if metrics is None:
         return Row(**row)
-    return Row(**row, **_read_by(one.config), **_figures(metrics))
+    return Row(**row, **read_by(one.config), **_figures(metrics))
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,8 +126,8 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read_by(config: Config) -> dict[str, Any]:
-    """The layer or the heads that the scorer reads, as its record says."""
+def read_by(config: Config) -> dict[str, Any]:
+    """The layer or the heads that the scorer of a run reads, as its record says, by column."""
     folder = config.path("run", "scorer") or config.results / "scorer"
     choice = choice_of(read_json(folder / "scorer.json"))
     heads = " ".join(f"{layer}.{head}" for layer, head in choice.heads)

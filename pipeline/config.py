@@ -164,7 +164,7 @@ def make_config(
 ) -> Config:
     """Check plain values against the settings classes and fill in the defaults."""
     problems = [
-        f"unknown section [{section}]{_nearest(section, SECTIONS)}"
+        f"unknown section [{section}]{nearest(section, SECTIONS)}"
         for section in raw
         if section not in SECTIONS
     ]
@@ -237,7 +237,7 @@ def _settings(
     values: dict[str, Any] = {}
     for name, value in given.items():
         if name not in known:
-            problems.append(f"unknown field {section}.{name}{_nearest(name, known)}")
+            problems.append(f"unknown field {section}.{name}{nearest(name, known)}")
             continue
         default = next(f.default for f in dataclasses.fields(settings) if f.name == name)
         try:
@@ -296,7 +296,8 @@ def _override(raw: dict[str, Any], text: str) -> None:
     raw.setdefault(section, {})[key] = parsed
 
 
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
+def nearest(name: str, known: Collection[str]) -> str:
+    """What to put behind "unknown ...": the nearest known name, or all of them."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {found[0]}?" if found else f"; known are {', '.join(known)}"
 

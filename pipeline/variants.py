@@ -2,8 +2,9 @@
 
 What a variant shares with the run it is a variant of (features, statistics, often the scorer) is
 found in the store by its key: only what its fields change is made. Its results lie in
-<runs>/<name>/variants/<variant>/ and are those of a plain run that ended after `evaluate`: every
-command works on the config.toml there, and `hiprobe run` makes the explanations and the report too.
+<runs>/<name>/variants/<variant>/ (of a group of variants, variants/<group>/<variant>/) and are those
+of a plain run that ended after `evaluate`: every command works on the config.toml there, and
+`hiprobe run` makes the explanations and the report too.
 """
 
 from __future__ import annotations
@@ -56,11 +57,13 @@ class VariantRun:
     evaluated: bool = False
     """Whether the figures in its results are those of `config`."""
     problem: str = ""
-    """Why it has no figures, or what failed in it and not in the base run; empty otherwise."""
+    """Why it has no figures, or what failed in it and not in a run before; empty otherwise."""
+    failures: frozenset[Failed] = frozenset()
+    """Everything that failed in it."""
 
 
 def run_variants(
-    base: Config, variants: Sequence[Variant], progress: Progress | None = None
+    base: Config, variants: Sequence[Variant], progress: Progress | None = None, group: str = ""
 ) -> list[VariantRun]:
     """Bring the figures of every variant up to date, in order; the first is the base run itself.
 
@@ -68,18 +71,13 @@ def run_variants(
     raises. What stops another variant is its `problem`, and the next one goes on.
     """
     progress = progress or Progress(quiet=True)
-    configs = variant_configs(base, variants)
+    configs = variant_configs(base, variants, group)
     progress.start("variants", {variant.name: 1.0 for variant in variants})
     done: list[VariantRun] = []
-    known: frozenset[Failed] = frozenset()
     try:
         for variant, config in zip(variants, configs, strict=True):
-            if done:
-                found = _attempt(variant, config, base, known)
-            else:
-                summary = _run(config)
-                known = frozenset(_failures(summary))
-                found = _done(variant, config, summary, ())
+            # What stops the base run stops all of them.
+            found = try_variant(variant, config, done[:1]) if done else run_variant(variant, config)
             done.append(found)
             if found.problem:
                 progress.say(f"variant {variant.name}: {found.problem}")
@@ -89,7 +87,30 @@ def run_variants(
     return done
 
 
-def variant_configs(base: Config, variants: Sequence[Variant]) -> list[Config]:
+def run_variant(variant: Variant, config: Config, before: Sequence[VariantRun] = ()) -> VariantRun:
+    """Bring the figures of one variant up to date; `config` is what `variant_config` gives for it.
+
+    A video that failed in the runs before, which are over the same store, is not tried again where
+    its key is the same, nor told again. Raises whatever a run raises.
+    """
+    choices = Choices(beside=tuple(run.config.results for run in before))
+    summary = run(config, Options(until=LAST, choices=choices), Progress(quiet=True))
+    failures = frozenset((s, failed.item, failed.key) for s, failed in summary.failures)
+    known = frozenset[Failed]().union(*(run.failures for run in before))
+    evaluated = bool(summary.plans[LAST].digests)
+    problem = _problem(summary, known)
+    return VariantRun(variant, config, summary.built, evaluated, problem, failures)
+
+
+def try_variant(variant: Variant, config: Config, before: Sequence[VariantRun] = ()) -> VariantRun:
+    """The same, where what stops the run becomes its `problem`."""
+    try:
+        return run_variant(variant, config, before)
+    except HiprobeError as error:
+        return VariantRun(variant, config, problem=" ".join(str(error).split()))
+
+
+def variant_configs(base: Config, variants: Sequence[Variant], group: str = "") -> list[Config]:
     """The configuration of every variant.
 
     Raises ConfigError for a name that is there twice, a field that a variant may not set, a value
@@ -104,10 +125,16 @@ def variant_configs(base: Config, variants: Sequence[Variant]) -> list[Config]:
     names = [variant.name for variant in variants]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"variants: two of them have the name {', '.join(twice)}")
-    return [_config(base, variant) if variant.overrides else base for variant in variants]
+    return [variant_config(base, variant, group) for variant in variants]
 
 
-def _config(base: Config, variant: Variant) -> Config:
+def variant_config(base: Config, variant: Variant, group: str = "") -> Config:
+    """The configuration of a variant; without overrides that of the base run.
+
+    Raises ConfigError for a field that a variant may not set, or a value that cannot be right.
+    """
+    if not variant.overrides:
+        return base
     origin = f"{base.origin}, variant {variant.name}"
     if refused := sorted(set(variant.overrides) & set(REFUSED)):
         raise ConfigError(
@@ -115,37 +142,11 @@ def _config(base: Config, variant: Variant) -> Config:
             "each has its results beside those of the base run"
         )
     # Relative, so that results that are moved or copied with the run still find their store.
-    runs = Path(os.path.relpath(base.results / FOLDER, base.folder)).as_posix()
+    folder = base.results / FOLDER / group
+    runs = Path(os.path.relpath(folder, base.folder)).as_posix()
     return changed(
         base, {**variant.overrides, "run.name": variant.name, "run.runs": runs}, origin
     )  # fmt: skip
-
-
-def _run(config: Config, beside: tuple[Path, ...] = ()) -> Summary:
-    choices = Choices(beside=beside)
-    return run(config, Options(until=LAST, choices=choices), Progress(quiet=True))
-
-
-def _attempt(
-    variant: Variant, config: Config, base: Config, known: Collection[Failed]
-) -> VariantRun:
-    try:
-        # A video that failed in the base run is not tried again for every variant.
-        summary = _run(config, beside=(base.results,))
-    except HiprobeError as error:
-        return VariantRun(variant, config, problem=" ".join(str(error).split()))
-    return _done(variant, config, summary, known)
-
-
-def _done(
-    variant: Variant, config: Config, summary: Summary, known: Collection[Failed]
-) -> VariantRun:
-    evaluated = bool(summary.plans[LAST].digests)
-    return VariantRun(variant, config, summary.built, evaluated, _problem(summary, known))
-
-
-def _failures(summary: Summary) -> list[Failed]:
-    return [(stage, failure.item, failure.key) for stage, failure in summary.failures]
 
 
 def _problem(summary: Summary, known: Collection[Failed]) -> str:
