@@ -9,10 +9,12 @@ from cache.errors import ConfigError
 from cache.fields import at_least, between, knob, recipe
 from manifests import schema
 from manifests.datasets.listing import ListedVideo, listed_videos
-from manifests.datasets.probing import candidates, choose_probing
+from manifests.datasets.probing import choose_probing, passed_over
 from stages.contract import Job, Result
 
 VERSION = 1
+SHOWN = 5
+"""Videos that a note names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def compute(job: Job[Settings]) -> Result:
     )
     probing = [row for row in rows if row.video_id in chosen]
     if job.settings.probing_labels == "frame":
-        _check_annotated(probing)
+        refuse_unannotated(probing)
     write_table(job.out / "videos.parquet", schema.VIDEOS, _video_columns(rows, chosen))
     write_table(job.out / "annotations.parquet", schema.ANNOTATIONS, _annotation_columns(rows))
     return Result(rows=len(rows), notes=_notes(rows, probing))
@@ -100,7 +102,8 @@ def _annotation_columns(rows: Sequence[ListedVideo]) -> dict[str, list[object]]:
     return dict(zip(schema.ANNOTATIONS.names, map(list, columns), strict=True))
 
 
-def _check_annotated(probing: Sequence[ListedVideo]) -> None:
+def refuse_unannotated(probing: Sequence[ListedVideo]) -> None:
+    """Raise ConfigError for anomalous probing videos without an interval (probing_labels "frame")."""
     bare = [row.video_id for row in probing if row.label == 1 and not row.intervals]
     if bare:
         raise ConfigError(
@@ -120,10 +123,11 @@ def _notes(rows: Sequence[ListedVideo], probing: Sequence[ListedVideo]) -> tuple
         f"probing subset: {len(probing)} of {len(labelled)} labelled training videos "
         f"({len(probing) - anomalous} normal, {anomalous} anomalous)"
     ]
-    passed = len(labelled) - len(candidates(rows))
+    passed = passed_over(rows)
     if passed:
+        more = f"; and {len(passed) - SHOWN} more" if len(passed) > SHOWN else ""
         notes.append(
-            f"{passed} labelled training videos were not considered for the probing subset: not "
-            "readable, or the same file as another video"
+            f"{len(passed)} labelled training videos were not considered for the probing subset: "
+            f"{'; '.join(passed[:SHOWN])}{more}"
         )
     return tuple(notes)

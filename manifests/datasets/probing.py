@@ -54,15 +54,30 @@ def candidates(rows: Sequence[ListedVideo]) -> list[ListedVideo]:
     They are of the training split, labelled and readable; no two hold the same bytes (the first by
     id stays), and none holds the bytes of a test video, which would be fitting on the test set.
     """
-    taken = {row.digest for row in rows if row.split == "test"}
+    return [row for row, fault in _judged(rows) if fault is None]
+
+
+def passed_over(rows: Sequence[ListedVideo]) -> list[str]:
+    """The labelled training videos that may not be in the probing subset, each with the reason."""
+    return [f"{row.video_id!r} {fault}" for row, fault in _judged(rows) if fault is not None]
+
+
+def _judged(rows: Sequence[ListedVideo]) -> list[tuple[ListedVideo, str | None]]:
+    """Every labelled training video, sorted, and why it may not be in the probing subset."""
+    tested, taken = _tested(rows), dict[str, str]()
     found = []
     for row in sorted(rows):
-        if row.split == "train" and row.label is not None and row.digest:
-            if row.digest in taken:
-                continue
-            taken.add(row.digest)
-            found.append(row)
+        if row.split == "train" and row.label is not None:
+            fault = _fault(row, tested, taken)
+            if fault is None:
+                taken[row.digest] = row.video_id
+            found.append((row, fault))
     return found
+
+
+def _tested(rows: Sequence[ListedVideo]) -> dict[str, str]:
+    """The test videos by the digest of their file."""
+    return {row.digest: row.video_id for row in rows if row.split == "test" and row.digest}
 
 
 def _draw(group: list[ListedVideo], quota: int, seed: int) -> frozenset[str]:
@@ -95,7 +110,7 @@ def _order(seed: int, name: str) -> bytes:
 
 def _check_named(rows: Sequence[ListedVideo], videos: Sequence[str]) -> None:
     known = {row.video_id: row for row in rows}
-    tested = {row.digest: row.video_id for row in rows if row.split == "test" and row.digest}
+    tested = _tested(rows)
     near = Names(known)
     taken: dict[str, str] = {}
     wrong = []

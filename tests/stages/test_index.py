@@ -90,6 +90,9 @@ def test_the_notes_say_which_videos_were_passed_over(tmp_path: Path) -> None:
     result = compute(tmp_path, listing, probing_share=1.0)
     assert result.notes[0].startswith("probing subset: 2 of 4")
     assert result.notes[1].startswith("2 labelled training videos were not considered")
+    assert result.notes[1].endswith(
+        "'n1' is the same file as the test video 't1'; 'n2' cannot be read"
+    )
     videos = videos_of(tmp_path)
     assert (videos["n1"]["subset"], videos["n2"]["subset"]) == ("", "")
 
