@@ -15,7 +15,6 @@ from stages.contract import Job, Result
 
 if TYPE_CHECKING:
     from stages.probes.frames import EvaluatedVideo, Pool
-    from stages.probes.spans import Floats
 
 VERSION = 2
 POINTS = 500
@@ -75,12 +74,11 @@ def compute(job: Job[Settings]) -> Result:
         "labels": settings.labels,
         "missing": {"count": len(missing), "videos": missing},
         "absent": _absent(job),
-        "frame_counts": _frame_counts(job, videos),
         "threshold": _threshold(job),
     }
     write_json(job.out / "metrics.json", metrics)
     write_table(job.out / "curves.parquet", CURVES, _curves(pool_of(videos)))
-    write_table(job.out / "replicates.parquet", REPLICATES, replicate_columns(found.replicates))
+    write_table(job.out / "replicates.parquet", REPLICATES, found.replicate_columns())
     notes = (f"{len(missing)} test videos are missing from the figures",) if missing else ()
     seconds = {"read": read - begin, "compute": time.perf_counter() - read}
     return Result(
@@ -128,23 +126,6 @@ def _absent(job: Job[Settings]) -> dict[str, Any]:
     return {split: {"count": len(v), "videos": sorted(v)} for split, v in sorted(absent.items())}
 
 
-def _frame_counts(job: Job[Settings], videos: list[EvaluatedVideo]) -> list[dict[str, Any]]:
-    """Every video that has another number of frames than a list gives it, with both numbers."""
-    found = []
-    for video in videos:
-        listed = job.values["truth"][video.video_id].get("listed_frames")
-        if listed is not None and listed != video.truth.n_frames:
-            decoded = video.truth.n_frames
-            found.append({"video_id": video.video_id, "decoded": decoded, "listed": listed})
-    return found
-
-
-def replicate_columns(figures: Mapping[str, Floats]) -> dict[str, list[Any]]:
-    """The columns of the replicates table."""
-    columns = {name: [None if v != v else v for v in f.tolist()] for name, f in figures.items()}
-    return {"replicate": list(range(len(columns["auc"]))), **columns}
-
-
 def _threshold(job: Job[Settings]) -> Mapping[str, Any]:
     """The one threshold record of all videos; raises ConfigError where they differ."""
     records = {v: read_json(p.file("threshold.json")) for v, p in job.many["intervals"].items()}
@@ -160,13 +141,15 @@ def _threshold(job: Job[Settings]) -> Mapping[str, Any]:
 
 def _curves(pool: Pool) -> dict[str, list[Any]]:
     """The columns of the curves table; without rows where only one label is present."""
-    from stages.probes.metrics import pr_points, roc_points, thinned
+    from stages.probes.metrics import Ranking, pr_points, roc_points, thinned
 
     columns: dict[str, list[Any]] = {"curve": [], "point": [], "x": [], "y": []}
     if pool.positive.all() or not pool.positive.any():
         return columns
-    for name, points_of in (("roc", roc_points), ("pr", pr_points)):
-        x, y = thinned(*points_of(pool.smoothed, pool.positive, pool.frames), POINTS)
+    counts = Ranking(pool.smoothed, pool.positive).counts(pool.frames)
+    negatives = float(pool.frames[~pool.positive].sum())
+    for name, points in (("roc", roc_points(counts, negatives)), ("pr", pr_points(counts))):
+        x, y = thinned(*points, POINTS)
         columns["curve"] += [name] * len(x)
         columns["point"] += list(range(len(x)))
         columns["x"] += x.tolist()

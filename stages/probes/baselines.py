@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from stages.probes.frames import EvaluatedVideo, label_runs
+from stages.probes.frames import EvaluatedVideo, frame_labels
 from stages.probes.metrics import Figures, figures_of
 from stages.probes.spans import Floats
 
@@ -48,13 +48,16 @@ BASELINES: dict[str, Callable[[Sequence[EvaluatedVideo]], Figures | None]] = {
 def _constant(
     videos: Sequence[EvaluatedVideo], score: Callable[[EvaluatedVideo], float]
 ) -> Figures | None:
-    scores = np.concatenate([np.full(len(v.frames), score(v)) for v in videos])
-    positive = np.concatenate([v.positive for v in videos])
-    return figures_of(scores, positive, np.concatenate([v.frames for v in videos]))
+    """A video is two numbers: its normal and its anomalous frames."""
+    scores = np.repeat([score(video) for video in videos], 2)
+    labels = np.tile([False, True], len(videos))
+    positive = [int(video.frames[video.positive].sum()) for video in videos]
+    frames = [[v.n_frames - p, p] for v, p in zip(videos, positive, strict=True)]
+    return figures_of(scores, labels, np.asarray(frames).ravel())
 
 
 def _gaussian(videos: Sequence[EvaluatedVideo], *, oracle: bool) -> Figures | None:
-    """The one figure that needs every frame: its score differs from frame to frame.
+    """The one score that differs from frame to frame.
 
     Frames of a normal video are one entry under the oracle, which gives them all 0.
     """
@@ -64,9 +67,9 @@ def _gaussian(videos: Sequence[EvaluatedVideo], *, oracle: bool) -> Figures | No
         if oracle and not video.truth.label:
             scores.append(np.zeros(1))
             positive.append(np.zeros(1, dtype=np.bool_))
-            weights.append(np.asarray([n], dtype=np.int64))
+            weights.append(np.asarray([n]))
         else:
             scores.append(centre_gaussian(n))
-            positive.append(label_runs(video.truth, np.arange(n)))
+            positive.append(frame_labels(video.truth, n).astype(np.bool_))
             weights.append(np.ones(n, dtype=np.int64))
     return figures_of(np.concatenate(scores), np.concatenate(positive), np.concatenate(weights))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array, csr_array
 
 from cache.keys import hash_of
 from stages.probes.frames import EvaluatedVideo, Pool
-from stages.probes.metrics import Ranking
+from stages.probes.metrics import KINDS, Ranking, areas
 from stages.probes.spans import Floats, Ints
 
 LEVEL = 0.95
-CELLS = 1 << 20
-"""Weights (replicates times pieces) in memory at a time."""
+CELLS = 1 << 16
+"""Thresholds times weightings that are summed up at a time: a block fits the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +43,32 @@ def sample_of(videos: Sequence[EvaluatedVideo]) -> str:
     return hash_of(sorted((v.video_id, v.n_frames, v.truth.intervals) for v in videos))
 
 
-def pooled_replicates(pool: Pool, scores: Floats, drawn: Ints) -> Floats:
-    """auc, ap and ap_trapezoid of every replicate, [replicates, 3]; NaN where not defined.
+def pooled_figures(pool: Pool, scores: Floats, drawn: Ints) -> Floats:
+    """auc, ap and ap_trapezoid of each of one or more draws, [draws, 3]; NaN where not defined.
 
-    A video that is drawn twice has each of its frames counted twice, and scores are sorted once.
+    `drawn` [draws, videos] is how often each video is taken: a video that is taken twice has each
+    of its frames counted twice, one that is taken 0 times is not there. Scores are sorted once, and
+    what a video adds to each threshold is counted once; a draw is a sum of these counts, exact to
+    the frame.
     """
     ranking = Ranking(scores, pool.positive)
-    at_once = max(1, CELLS // len(scores))
-    if len(drawn) == 0:
-        return np.empty((0, 3))
-    parts = [
-        ranking.figures(drawn[start : start + at_once][:, pool.video] * pool.frames)
-        for start in range(0, len(drawn), at_once)
-    ]
-    return np.concatenate(parts)
+    shape = (KINDS * (ranking.thresholds + 1), drawn.shape[1])
+    counts = coo_array((pool.frames.astype(np.float64), (ranking.cells, pool.video)), shape)
+    weightings = np.ascontiguousarray(drawn.T, dtype=np.float64)
+    positives = np.bincount(pool.video, pool.frames * pool.positive, drawn.shape[1]) @ weightings
+    both = np.bincount(pool.video, pool.frames, drawn.shape[1]) @ weightings
+    return areas(
+        _blocks(counts.tocsr(), weightings, ranking.thresholds), positives, both - positives
+    )
+
+
+def _blocks(counts: csr_array, weightings: Floats, thresholds: int) -> Iterator[Floats]:
+    """What every draw counts at successive thresholds, [thresholds, KINDS, draws] at a time."""
+    draws = weightings.shape[1]
+    at_once = max(1, CELLS // draws)
+    for start in range(0, thresholds, at_once):
+        stop = min(start + at_once, thresholds)
+        yield (counts[KINDS * start : KINDS * stop] @ weightings).reshape(-1, KINDS, draws)
 
 
 def mean_replicates(values: Floats, drawn: Ints) -> Floats:

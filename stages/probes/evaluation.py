@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -14,36 +14,24 @@ from stages.probes.bootstrap import (
     band_of,
     draws,
     mean_replicates,
-    pooled_replicates,
+    pooled_figures,
     sample_of,
 )
-from stages.probes.events import matched
+from stages.probes.calibration import Calibration, calibration_of
+from stages.probes.detections import (
+    class_names,
+    event_figures,
+    false_alarms,
+    hours,
+    mean_event_figures,
+)
 from stages.probes.frames import EvaluatedVideo, Pool, pool_of
-from stages.probes.metrics import Bools, Figures, figures_of
+from stages.probes.metrics import Figures, figures_of
 from stages.probes.spans import Floats, Ints
+from stages.probes.undefined import NO_SECONDS, NO_THRESHOLD, Undefined
 
-NAMES = ("auc", "ap", "ap_trapezoid")
-NO_THRESHOLD = "no threshold is given, so nothing is detected"
-NO_SECONDS = "the length of a video is not known"
-
-
-@dataclass(frozen=True, slots=True)
-class Undefined:
-    """Figures that cannot be computed, with the reason; such a figure is null, never a number."""
-
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def keep(self, name: str, value: float | None, reason: str) -> float | None:
-        """Pass a value through and note the reason where there is none."""
-        if value is None:
-            self.reasons[name] = reason
-        return value
-
-    def figures(self, name: str, found: Figures | None, positive: Bools) -> dict[str, float | None]:
-        """auc, ap and ap_trapezoid; `name` is what stands before their names in the report."""
-        values = dict.fromkeys(NAMES) if found is None else asdict(found)
-        label = _one_label(positive)
-        return {n: self.keep(f"{name}.{n}".lstrip("."), values[n], label) for n in NAMES}
+NAMES = tuple(field.name for field in fields(Figures))
+WITHIN = "macro_within_video_auc"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,47 +43,56 @@ class Evaluation:
     replicates: dict[str, Floats]
     """The bootstrapped figures, by name, [replicates]; NaN where one is not defined."""
 
+    def replicate_columns(self) -> dict[str, list[Any]]:
+        """The columns of the replicates table: null where a figure is not defined."""
+        columns = {n: [_defined(v) for v in f.tolist()] for n, f in self.replicates.items()}
+        return {"replicate": list(range(len(columns[WITHIN]))), **columns}
+
 
 def metrics_of(
-    videos: Sequence[EvaluatedVideo],
-    *,
-    bootstrap: int,
-    seed: int,
-    tiou: Sequence[float],
+    videos: Sequence[EvaluatedVideo], *, bootstrap: int, seed: int, tiou: Sequence[float]
 ) -> dict[str, Any]:
     """The metrics of `evaluation_of`."""
     return evaluation_of(videos, bootstrap=bootstrap, seed=seed, tiou=tiou).metrics
 
 
 def evaluation_of(
-    videos: Sequence[EvaluatedVideo],
-    *,
-    bootstrap: int,
-    seed: int,
-    tiou: Sequence[float],
+    videos: Sequence[EvaluatedVideo], *, bootstrap: int, seed: int, tiou: Sequence[float]
 ) -> Evaluation:
     """Every figure of at least one evaluated video; METHOD section 5 names them.
 
     The headline (auc, ap, ap_trapezoid) is that of the smoothed, continuous curve over all frames.
     The order of the videos does not matter: replicate k of a seed draws the same videos for every
-    scorer that is evaluated on the same sample.
+    scorer that is evaluated on the same sample. What is not defined is null, with its reason under
+    "undefined".
     """
     videos = sorted(videos, key=lambda video: video.video_id)
-    pool, undefined = pool_of(videos), Undefined()
-    within = within_video_auc(videos)
-    replicates = _replicates(pool, within, draws(len(videos), bootstrap, seed))
+    pool, within, undefined = pool_of(videos), within_video_auc(videos), Undefined()
+    subsets, drawn = _Subsets.of(videos, pool), draws(len(videos), bootstrap, seed)
+    # A subset is a draw too: all of them are counted in one pass over the thresholds.
+    pooled = pooled_figures(pool, pool.smoothed, np.concatenate([subsets.drawn, drawn]))
+    unsmoothed = pooled_figures(pool, pool.score, subsets.drawn[:1])
+    replicates = {
+        **dict(zip(NAMES, pooled[len(subsets.drawn) :].T, strict=True)),
+        WITHIN: mean_replicates(within, drawn),
+    }
+    per_tiou = {str(float(t)): event_figures(videos, float(t), undefined) for t in tiou}
+    events = {t: figures for t, (figures, _) in per_tiou.items()}
+    class_aps = {t: aps for t, (_, aps) in per_tiou.items()}
     metrics: dict[str, Any] = {
-        **undefined.figures("", _pooled(pool, pool.smoothed), pool.positive),
-        "auc_thresholded": _thresholded(pool, undefined),
-        "unsmoothed": undefined.figures("unsmoothed", _pooled(pool, pool.score), pool.positive),
-        "anomalous_only": _anomalous_only(videos, undefined),
-        "macro_within_video_auc": undefined.keep(
-            "macro_within_video_auc", _mean(within), "no video has both normal and anomalous frames"
+        **subsets.figures("", 0, pooled[0], undefined),
+        "auc_thresholded": _thresholded(pool, subsets.reasons[0], undefined),
+        "unsmoothed": subsets.figures("unsmoothed.", 0, unsmoothed[0], undefined),
+        "anomalous_only": subsets.figures("anomalous_only.", 1, pooled[1], undefined),
+        WITHIN: undefined.keep(
+            WITHIN, _mean(within), "no video has both normal and anomalous frames"
         ),
         "video_level_auc": _video_level(videos, undefined),
-        "per_class": _per_class(videos, within, undefined),
-        "events": {str(float(t)): _events(videos, float(t), undefined) for t in tiou},
-        "false_alarms_per_hour": _false_alarms(videos, undefined),
+        "per_class": _per_class(videos, subsets, pooled, within, class_aps, undefined),
+        "events": events,
+        **mean_event_figures(events, undefined),
+        "false_alarms_per_hour": false_alarms(videos, undefined),
+        "calibration": _calibration(pool, undefined),
         "bootstrap": {
             "replicates": bootstrap,
             "seed": seed,
@@ -104,14 +101,47 @@ def evaluation_of(
             "sample": sample_of(videos),
             **_bands(replicates, undefined),
         },
-        "baselines": {
-            name: undefined.figures(f"baselines.{name}", baseline(videos), pool.positive)
-            for name, baseline in BASELINES.items()
-        },
+        "baselines": _baselines(videos, subsets, undefined),
         "counts": _counts(videos, within, undefined),
         "clipped": _clipped(videos),
+        "frame_counts": _frame_counts(videos),
     }
     return Evaluation({**metrics, "undefined": undefined.reasons}, replicates)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Subsets:
+    """Videos that are pooled: all, the anomalous ones, and each class with all normal ones."""
+
+    drawn: Ints
+    """[subsets, videos], whether each video is in it."""
+    positives: Ints
+    """Anomalous frames of each, [subsets]."""
+    reasons: tuple[str, ...]
+    """Why no pooled figure is defined, where none is, [subsets]."""
+
+    @classmethod
+    def of(cls, videos: Sequence[EvaluatedVideo], pool: Pool) -> _Subsets:
+        names = [v.truth.class_name if v.truth.label else None for v in videos]
+        drawn = [[True] * len(names), [name is not None for name in names]]
+        drawn += [[name in (None, chosen) for name in names] for chosen in class_names(videos)]
+        chosen = np.asarray(drawn, dtype=np.int64)
+        positives = chosen @ np.bincount(pool.video, pool.frames * pool.positive).astype(np.int64)
+        frames = chosen @ np.bincount(pool.video, pool.frames).astype(np.int64)
+        reasons = tuple(
+            f"all frames are {'anomalous' if p else 'normal'}" if n else "there are no frames"
+            for p, n in zip(positives, frames, strict=True)
+        )
+        return cls(chosen, positives, reasons)
+
+    def figures(
+        self, path: str, subset: int, found: Floats, undefined: Undefined
+    ) -> dict[str, float | None]:
+        """auc, ap and ap_trapezoid [3] of one subset, null where they are NaN."""
+        return {
+            name: undefined.keep(f"{path}{name}", _defined(value), self.reasons[subset])
+            for name, value in zip(NAMES, found.tolist(), strict=True)
+        }
 
 
 def within_video_auc(videos: Sequence[EvaluatedVideo]) -> Floats:
@@ -120,24 +150,8 @@ def within_video_auc(videos: Sequence[EvaluatedVideo]) -> Floats:
     return np.asarray([np.nan if f is None else f.auc for f in found])
 
 
-def _pooled(pool: Pool, scores: Floats) -> Figures | None:
-    return figures_of(scores, pool.positive, pool.frames)
-
-
-def _thresholded(pool: Pool, undefined: Undefined) -> float | None:
-    """ROC AUC of the binary curve that is 1 above the threshold: the HiProbe paper's reading."""
-    if pool.above is None:
-        return undefined.keep("auc_thresholded", None, NO_THRESHOLD)
-    found = _pooled(pool, pool.above.astype(np.float64))
-    return undefined.keep(
-        "auc_thresholded", found.auc if found else None, _one_label(pool.positive)
-    )
-
-
-def _one_label(positive: Bools) -> str:
-    if len(positive) == 0:
-        return "there are no frames"
-    return f"all frames are {'anomalous' if positive.all() else 'normal'}"
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _mean(values: Floats) -> float | None:
@@ -145,14 +159,15 @@ def _mean(values: Floats) -> float | None:
     return float(defined.mean()) if len(defined) else None
 
 
-def _anomalous_only(
-    videos: Sequence[EvaluatedVideo], undefined: Undefined
-) -> dict[str, float | None]:
-    chosen = [video for video in videos if video.truth.label]
-    if not chosen:
-        return undefined.figures("anomalous_only", None, np.zeros(0, dtype=np.bool_))
-    pool = pool_of(chosen)
-    return undefined.figures("anomalous_only", _pooled(pool, pool.smoothed), pool.positive)
+def _thresholded(pool: Pool, one_label: str, undefined: Undefined) -> float | None:
+    """ROC AUC of the binary curve that is 1 above the threshold: the HiProbe paper's reading."""
+    if pool.above is None:
+        return undefined.keep("auc_thresholded", None, NO_THRESHOLD)
+    # The curve has two scores: four numbers of frames say it all.
+    cells = np.bincount(2 * pool.above + pool.positive, pool.frames, 4)
+    below_above, labels = np.asarray([0.0, 0.0, 1.0, 1.0]), np.asarray([False, True] * 2)
+    found = figures_of(below_above, labels, cells)
+    return undefined.keep("auc_thresholded", found.auc if found else None, one_label)
 
 
 def _video_level(videos: Sequence[EvaluatedVideo], undefined: Undefined) -> float | None:
@@ -164,79 +179,46 @@ def _video_level(videos: Sequence[EvaluatedVideo], undefined: Undefined) -> floa
 
 
 def _per_class(
-    videos: Sequence[EvaluatedVideo], within: Floats, undefined: Undefined
+    videos: Sequence[EvaluatedVideo],
+    subsets: _Subsets,
+    pooled: Floats,
+    within: Floats,
+    class_aps: Mapping[str, Mapping[str, float | None]],
+    undefined: Undefined,
 ) -> dict[str, dict[str, Any]]:
-    """Per anomalous class: its videos against all normal ones, and within its videos."""
-    normal = [video for video in videos if not video.truth.label]
+    """Per anomaly class: its videos against all normal ones, and within its videos."""
     found = {}
-    for name in sorted({video.truth.class_name for video in videos if video.truth.label}):
-        mine = np.asarray([bool(v.truth.label) and v.truth.class_name == name for v in videos])
-        pool = pool_of([v for v, chosen in zip(videos, mine, strict=True) if chosen] + normal)
+    for subset, name in enumerate(class_names(videos), 2):
         path = f"per_class.{name}"
+        mine = np.asarray([bool(v.truth.label) and v.truth.class_name == name for v in videos])
+        why = undefined.reasons.get("events", "no interval of the class is annotated")
         found[name] = {
             "videos": int(mine.sum()),
-            "positive_frames": int(pool.frames[pool.positive].sum()),
-            **undefined.figures(path, _pooled(pool, pool.smoothed), pool.positive),
+            "positive_frames": int(subsets.positives[subset]),
+            **subsets.figures(f"{path}.", subset, pooled[subset], undefined),
             "within_videos": int((~np.isnan(within[mine])).sum()),
             "within_video_auc": undefined.keep(
                 f"{path}.within_video_auc",
                 _mean(within[mine]),
                 "no video of the class has both normal and anomalous frames",
             ),
+            "event_ap": {
+                tiou: undefined.keep(f"{path}.event_ap.{tiou}", aps[name], why)
+                for tiou, aps in class_aps.items()
+            },
         }
     return found
 
 
-def _events(
-    videos: Sequence[EvaluatedVideo], tiou: float, undefined: Undefined
-) -> dict[str, float | int | None]:
-    """Precision, recall and F1 of the detected intervals at one temporal IoU."""
-    path = f"events.{tiou}"
-    if any(video.threshold is None for video in videos):
-        names = ("matched", "precision", "recall", "f1")
-        return {n: undefined.keep(f"{path}.{n}", None, NO_THRESHOLD) for n in names}
-    detected = sum(len(video.detected) for video in videos)
-    annotated = sum(len(video.truth.intervals) for video in videos)
-    hits = sum(matched([d.span for d in v.detected], v.truth.intervals, tiou) for v in videos)
-    nothing_found, nothing_there = "no interval was detected", "no interval is annotated"
-    both = f"{nothing_found} and {nothing_there}"
-    return {
-        "matched": hits,
-        "precision": undefined.keep(f"{path}.precision", _share(hits, detected), nothing_found),
-        "recall": undefined.keep(f"{path}.recall", _share(hits, annotated), nothing_there),
-        "f1": undefined.keep(f"{path}.f1", _share(2 * hits, detected + annotated), both),
-    }
-
-
-def _share(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
-
-
-def _false_alarms(videos: Sequence[EvaluatedVideo], undefined: Undefined) -> float | None:
-    normal = [video for video in videos if not video.truth.label]
-    if any(video.threshold is None for video in videos):
-        return undefined.keep("false_alarms_per_hour", None, NO_THRESHOLD)
-    hours = _hours(normal)
-    if hours is None:
-        return undefined.keep("false_alarms_per_hour", None, NO_SECONDS)
-    alarms = sum(len(video.detected) for video in normal)
-    reason = "the normal videos have no length" if normal else "there is no normal video"
-    return undefined.keep("false_alarms_per_hour", _share(alarms, hours), reason)
-
-
-def _hours(videos: Sequence[EvaluatedVideo]) -> float | None:
-    """How long these videos are together; None where one's length is not known."""
-    seconds = [video.seconds for video in videos if video.seconds is not None]
-    return sum(seconds) / 3600 if len(seconds) == len(videos) else None
-
-
-def _replicates(pool: Pool, within: Floats, drawn: Ints) -> dict[str, Floats]:
-    """The bootstrapped figures, by name, [replicates]."""
-    pooled = pooled_replicates(pool, pool.smoothed, drawn)
-    return {
-        **dict(zip(NAMES, pooled.T, strict=True)),
-        "macro_within_video_auc": mean_replicates(within, drawn),
-    }
+def _calibration(pool: Pool, undefined: Undefined) -> dict[str, float | None]:
+    """Calibration of the smoothed curve over all frames."""
+    found = calibration_of(pool.smoothed, pool.positive, pool.frames)
+    if found is not None:
+        return asdict(found)
+    low, high = pool.smoothed.min(), pool.smoothed.max()
+    reason = f"scores from {low:.4g} to {high:.4g} are no probabilities"
+    names = [field.name for field in fields(Calibration)]
+    return dict(undefined.nulls("calibration", names, reason))
 
 
 def _bands(
@@ -256,9 +238,25 @@ def _bands(
     return found
 
 
+def _baselines(
+    videos: Sequence[EvaluatedVideo], subsets: _Subsets, undefined: Undefined
+) -> dict[str, dict[str, float | None]]:
+    """What scores from labels or lengths alone reach on these videos."""
+    found = {}
+    for name, baseline in BASELINES.items():
+        figures = baseline(videos)
+        row = (
+            np.full(len(NAMES), np.nan)
+            if figures is None
+            else np.asarray([*asdict(figures).values()])
+        )
+        found[name] = subsets.figures(f"baselines.{name}.", 0, row, undefined)
+    return found
+
+
 def _counts(
     videos: Sequence[EvaluatedVideo], within: Floats, undefined: Undefined
-) -> Mapping[str, float | None]:
+) -> dict[str, float | None]:
     normal = [video for video in videos if not video.truth.label]
     return {
         "videos": len(videos),
@@ -267,8 +265,8 @@ def _counts(
         "within_videos": int((~np.isnan(within)).sum()),
         "frames": sum(video.n_frames for video in videos),
         "positive_frames": sum(int(video.frames[video.positive].sum()) for video in videos),
-        "hours": undefined.keep("counts.hours", _hours(videos), NO_SECONDS),
-        "normal_hours": undefined.keep("counts.normal_hours", _hours(normal), NO_SECONDS),
+        "hours": undefined.keep("counts.hours", hours(videos), NO_SECONDS),
+        "normal_hours": undefined.keep("counts.normal_hours", hours(normal), NO_SECONDS),
         "annotated_intervals": sum(len(video.truth.intervals) for video in videos),
         "detected_intervals": sum(len(video.detected) for video in videos),
         "detected_in_normal_videos": sum(len(video.detected) for video in normal),
@@ -278,8 +276,24 @@ def _counts(
 
 
 def _clipped(videos: Sequence[EvaluatedVideo]) -> list[dict[str, Any]]:
+    """Annotations that end past their video, as they were given, with the video's frames."""
     return [
-        {"video_id": v.video_id, "start_frame": s, "end_frame": e, "n_frames": v.truth.n_frames}
+        {
+            "video_id": v.video_id,
+            "start_frame": start,
+            "end_frame": end,
+            "n_frames": v.truth.n_frames,
+            "listed": v.truth.listed,
+        }
         for v in videos
-        for s, e in v.truth.clipped
+        for start, end in v.truth.clipped
+    ]
+
+
+def _frame_counts(videos: Sequence[EvaluatedVideo]) -> list[dict[str, Any]]:
+    """Every video that has another number of frames than a list gives it, with both numbers."""
+    return [
+        {"video_id": v.video_id, "decoded": v.truth.n_frames, "listed": v.truth.listed}
+        for v in videos
+        if v.truth.listed not in (None, v.truth.n_frames)
     ]

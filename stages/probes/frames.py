@@ -40,6 +40,8 @@ class Truth:
     """Frames of the video."""
     evaluated: int
     """The first so many of them are evaluated."""
+    listed: int | None = None
+    """Frames that a list gives the video; None where none does."""
     clipped: tuple[Range, ...] = ()
     """Annotations, as given, that end past the video."""
     left_out: tuple[Range, ...] = ()
@@ -111,9 +113,10 @@ def read_truth(
 ) -> Truth:
     """Check the annotation of a test video of `n_frames` frames and read it in this view.
 
-    `entry` is {"label": 0 | 1, "class": str, "intervals": [[s, e], ...]}. An interval that ends past
-    the video is clipped and recorded. Raises ConfigError for one that starts past the end, holds no
-    frame, or contradicts the label, and for a video of which the view evaluates no frame.
+    `entry` is {"label": 0 | 1, "class": str, "intervals": [[s, e], ...], "listed_frames": frames
+    that a list gives the video, or None}. An interval that ends past the video is clipped and
+    recorded. Raises ConfigError for one that starts past the end, holds no frame, or contradicts the
+    label, and for a video of which the view evaluates no frame.
     """
     label, given = entry["label"], sorted((int(s), int(e)) for s, e in entry["intervals"])
     if label not in (0, 1):
@@ -129,8 +132,9 @@ def read_truth(
             f"{video_id}: labels = {view!r} evaluates none of its {n_frames} frames; use 'exact'"
         )
     past = int(view == "inclusive")
+    listed = entry.get("listed_frames")
     for start, end in given:
-        _require_frames(video_id, start, end, n_frames, view)
+        _require_frames(video_id, (start, end), n_frames, listed, view)
     inside = [(s, min(e + past, evaluated)) for s, e in given if s < evaluated]
     return Truth(
         label,
@@ -138,21 +142,25 @@ def read_truth(
         _joined(inside),
         n_frames,
         evaluated,
+        listed,
         clipped=tuple((s, e) for s, e in given if e + past > n_frames),
         left_out=tuple((s, e) for s, e in given if s >= evaluated),
     )
 
 
-def _require_frames(video_id: str, start: int, end: int, n_frames: int, view: View) -> None:
-    """Raise ConfigError unless the video has frames of the annotation."""
-    last = end if view == "inclusive" else end - 1
-    text = f"{video_id}: the annotated interval [{start}, {end}{']' if last == end else ')'}"
-    if not 0 <= start <= last:
+def _require_frames(
+    video_id: str, given: Range, n_frames: int, listed: int | None, view: View
+) -> None:
+    """Raise ConfigError unless the video has frames of an annotation."""
+    (start, end), inclusive = given, view == "inclusive"
+    text = f"{video_id}: the annotated interval [{start}, {end}{']' if inclusive else ')'}"
+    if not 0 <= start < end + inclusive:
         raise ConfigError(f"{text} holds no frame")
     if start >= n_frames:
+        by_list = "" if listed is None else f" ({listed} by its list)"
         raise ConfigError(
-            f"{text} starts past the end, the video has {n_frames} frames; the annotation is of "
-            "another copy of the video"
+            f"{text} starts past the end, the video has {n_frames} frames{by_list}; the annotation "
+            "is of another copy of the video"
         )
 
 

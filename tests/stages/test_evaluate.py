@@ -85,7 +85,13 @@ def test_metrics_equal_those_of_frames(tmp_path):
     assert found["counts"]["positive_frames"] == labels.sum() == 50 + 10 + 58
     assert found["false_alarms_per_hour"] == pytest.approx(scores["n"][2] / (75 / 25 / 3600))
     assert found["clipped"] == [
-        {"video_id": "b/c.d", "start_frame": 90, "end_frame": 150, "n_frames": 148}
+        {
+            "video_id": "b/c.d",
+            "start_frame": 90,
+            "end_frame": 150,
+            "n_frames": 148,
+            "listed": None,
+        }
     ]
     assert found["missing"] == {"count": 0, "videos": []}
     assert found["threshold"]["rule"] == "kappa"

@@ -1,46 +1,82 @@
-"""The bootstrap by weights equals one that copies the frames of the drawn videos."""
+"""The bootstrap by counts equals one that copies the frames of the drawn videos."""
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
-from stages.probes.bootstrap import Band, band_of, draws, mean_replicates, pooled_replicates
-from stages.probes.frames import Pool
+from stages.probes.bootstrap import (
+    Band,
+    band_of,
+    draws,
+    mean_replicates,
+    pooled_figures,
+    sample_of,
+)
+from stages.probes.frames import Pool, evaluated_runs, read_truth
 
 
-def make_pool(videos=5, seed=0):
+def make_pool(videos, seed, decimals, per_video=6):
     generator = np.random.default_rng(seed)
-    video = np.repeat(np.arange(videos), 4)
-    scores = np.round(generator.random(4 * videos), 1)
-    positive = (generator.random(4 * videos) < 0.4) & (video % 2 == 1)
-    frames = generator.integers(1, 25, 4 * videos)
-    return Pool(video, frames, positive, scores, scores, scores > 0.5)
+    video = np.repeat(np.arange(videos), per_video)
+    scores = np.round(generator.random(len(video)), decimals)
+    positive = (generator.random(len(video)) < 0.4) & (video % 3 == 1)
+    frames = generator.integers(1, 25, len(video))
+    return Pool(video, frames, positive, scores, scores, None)
 
 
-def test_replicates_equal_those_of_copied_frames():
-    pool = make_pool()
-    drawn = draws(5, 40, seed=3)
-    found = pooled_replicates(pool, pool.smoothed, drawn)
-    for counts, (auc, ap, _) in zip(drawn, found, strict=True):
-        parts = [v for v, n in enumerate(counts) for _ in range(n)]
-        labels = np.concatenate(
-            [np.repeat(pool.positive, pool.frames * (pool.video == v)) for v in parts]
-        )
-        scores = np.concatenate(
-            [np.repeat(pool.smoothed, pool.frames * (pool.video == v)) for v in parts]
-        )
+def copied(pool, counts):
+    """Labels and scores of every frame of the drawn videos."""
+    rows = [np.flatnonzero(pool.video == v) for v, n in enumerate(counts) for _ in range(n)]
+    chosen = np.concatenate(rows)
+    frames = np.repeat(chosen, pool.frames[chosen])
+    return pool.positive[frames], pool.smoothed[frames]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    videos=st.integers(1, 7),
+    seed=st.integers(0, 2**32 - 1),
+    decimals=st.sampled_from([1, 2, 15]),  # with many ties, with few, with none
+    replicates=st.sampled_from([1, 12, 150]),
+)
+def test_replicates_equal_scikit_learns_on_copied_frames(videos, seed, decimals, replicates):
+    pool = make_pool(videos, seed, decimals)
+    drawn = draws(videos, replicates, seed)
+    found = pooled_figures(pool, pool.smoothed, drawn)
+    assert found.shape == (replicates, 3)
+    for counts, figures in list(zip(drawn, found, strict=True))[-12:]:
+        labels, scores = copied(pool, counts)
         if labels.all() or not labels.any():
-            assert np.isnan(auc)
-        else:
-            assert auc == pytest.approx(roc_auc_score(labels, scores), rel=1e-9)
-            assert ap == pytest.approx(average_precision_score(labels, scores), rel=1e-9)
+            assert np.isnan(figures).all()
+            continue
+        precision, recall, _ = precision_recall_curve(labels, scores)
+        expected = [roc_auc_score(labels, scores), average_precision_score(labels, scores)]
+        np.testing.assert_allclose(figures, [*expected, auc(recall, precision)], rtol=1e-12)
 
 
-def test_replicates_do_not_depend_on_how_many_are_computed_at_once(monkeypatch):
-    pool, drawn = make_pool(), draws(5, 17, seed=3)
-    found = pooled_replicates(pool, pool.smoothed, drawn)
-    monkeypatch.setattr("stages.probes.bootstrap.CELLS", 3 * len(pool.frames))
-    np.testing.assert_array_equal(pooled_replicates(pool, pool.smoothed, drawn), found)
+def test_some_replicates_have_no_anomalous_frame():
+    pool = make_pool(videos=4, seed=0, decimals=15)  # one anomalous video of four
+    drawn = draws(4, 200, seed=1)
+    found = pooled_figures(pool, pool.smoothed, drawn)
+    np.testing.assert_array_equal(np.isnan(found), np.repeat(drawn[:, [1]] == 0, 3, axis=1))
+    assert 20 < np.isnan(found[:, 0]).sum() < 120
+
+
+def test_replicates_do_not_depend_on_how_many_thresholds_are_summed_up_at_once(monkeypatch):
+    pool, drawn = make_pool(9, 1, 15, per_video=40), draws(9, 17, seed=3)
+    found = pooled_figures(pool, pool.smoothed, drawn)
+    monkeypatch.setattr("stages.probes.bootstrap.CELLS", 3 * 17)
+    again = pooled_figures(pool, pool.smoothed, drawn)
+    np.testing.assert_array_equal(again[:, 0], found[:, 0])  # areas under ROC are exact
+    np.testing.assert_allclose(again, found, rtol=1e-14)
+
+
+def test_without_a_positive_no_replicate_is_defined():
+    pool = make_pool(3, 0, 1)
+    normal = Pool(pool.video, pool.frames, pool.positive & False, pool.smoothed, pool.score, None)
+    assert np.isnan(pooled_figures(normal, pool.smoothed, draws(3, 5, seed=0))).all()
 
 
 def test_every_replicate_draws_as_many_videos_as_there_are():
@@ -62,3 +98,18 @@ def test_a_band_is_made_of_the_defined_replicates():
     values = np.append(np.arange(101) / 100, np.nan)
     assert band_of(values) == Band(pytest.approx(0.025), pytest.approx(0.975), 101)
     assert band_of(np.full(3, np.nan)) is None
+
+
+def test_a_sample_is_its_videos_frames_and_intervals_and_not_their_scores():
+    def video(name, n=40, intervals=((3, 9),), score=0.5):
+        entry = {"label": int(bool(intervals)), "class": "Abuse", "intervals": intervals}
+        starts, scores = np.asarray([0]), np.asarray([score])
+        truth = read_truth(name, entry, n)
+        return evaluated_runs(name, truth, starts, n, scores, scores, None, [], None)
+
+    one = sample_of([video("a"), video("b", intervals=())])
+    assert len(one) == 64
+    assert one == sample_of([video("b", intervals=(), score=0.1), video("a")])
+    assert one != sample_of([video("a"), video("c", intervals=())])
+    assert one != sample_of([video("a", n=41), video("b", intervals=())])
+    assert one != sample_of([video("a", intervals=((3, 10),)), video("b", intervals=())])

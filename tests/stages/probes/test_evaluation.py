@@ -87,20 +87,28 @@ def test_figures_by_video_and_by_class():
 def test_events_alarms_and_counts():
     found = measure(a_data_set())
     # (24, 48) in (20, 60): 0.6; (90, 240) on (90, 300) clipped to 240: 1.
+    # By peak: 0.9 hits in a, 0.8 hits in b and misses in d, 0.7 misses in d, 0.6 misses in a.
+    # Steps of 1/4 at precisions 1 and 2/3; Abuse has one event, Fighting three.
     for tiou in ("0.1", "0.5"):
         assert found["events"][tiou] == {
             "matched": 2,
             "precision": 2 / 5,
             "recall": 2 / 4,
             "f1": 4 / 9,
+            "ap": pytest.approx((1 + 2 / 3) / 4),
+            "map": pytest.approx((1 + (1 / 2) / 3) / 2),
         }
+    assert found["event_ap"] == pytest.approx((1 + 2 / 3) / 4)
+    assert found["event_map"] == pytest.approx((1 + (1 / 2) / 3) / 2)
+    assert found["per_class"]["Abuse"]["event_ap"] == {"0.1": 1.0, "0.5": 1.0}
+    assert found["per_class"]["Fighting"]["event_ap"]["0.5"] == pytest.approx((1 / 2) / 3)
     hours = (300 + 61) / 30 / 3600
     assert found["false_alarms_per_hour"] == pytest.approx(2 / hours)
     assert found["counts"]["frames"] == 130 + 240 + 75 + 300 + 61
     assert found["counts"]["positive_frames"] == 40 + 30 + 150 + 75
     assert found["counts"]["clipped"] == 1
     assert found["clipped"] == [
-        {"video_id": "b", "start_frame": 90, "end_frame": 300, "n_frames": 240}
+        {"video_id": "b", "start_frame": 90, "end_frame": 300, "n_frames": 240, "listed": None}
     ]
 
 
