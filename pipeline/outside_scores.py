@@ -335,10 +335,8 @@ def _some(names: Sequence[str]) -> str:
 
 def write_evaluation(found: Evaluation, folder: Path) -> None:
     """Write metrics.json and replicates.parquet as the results of a run have them."""
-    from stages.evaluate import replicate_columns
-
     folder.mkdir(parents=True, exist_ok=True)
-    write_table(folder / "replicates.parquet", REPLICATES, replicate_columns(found.replicates))
+    write_table(folder / "replicates.parquet", REPLICATES, found.replicate_columns())
     replace_json(folder / "metrics.json", found.metrics)
 
 
