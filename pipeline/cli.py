@@ -15,7 +15,7 @@ import click
 
 from pipeline.commands.backbone import backbone
 from pipeline.commands.compare import compare, sweep
-from pipeline.commands.data import init
+from pipeline.commands.data import check, init
 from pipeline.commands.options import (
     CONFIG,
     DAMAGED,
@@ -228,6 +228,7 @@ def report(config: Path, open_it: bool) -> None:
 
 
 main.add_command(init)
+main.add_command(check)
 main.add_command(backbone)
 main.add_command(cache_group)
 main.add_command(evaluate_scores)

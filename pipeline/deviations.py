@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -16,8 +16,8 @@ SHOWN = 10
 NAMED = 5
 """Videos that a line of a warning names."""
 
-KINDS: tuple[str, ...] = get_args(DeviationKind)
-PHRASES = {
+KINDS: tuple[DeviationKind, ...] = get_args(DeviationKind)
+PHRASES: Mapping[DeviationKind, str] = {
     "missing": "listed and not there",
     "extra": "there and left out",
     "duplicate": "there more than once",

@@ -21,7 +21,7 @@ from cache.errors import ConfigError, StoreError
 from cache.keys import canonical
 from cache.store import Store
 from manifests.datasets.contract import Listing, reader_of
-from manifests.datasets.listing import listed_videos, listing_values
+from manifests.datasets.listing import ListedVideo, listed_videos, listing_values
 from manifests.datasets.probing import choose_probing
 from manifests.datasets.sources import DigestMemory, digest_files
 from manifests.schema import ANNOTATIONS, VIDEOS
@@ -90,12 +90,17 @@ def world_of_listing(
     config: Config, store: Store, choices: Choices, listing: Listing, progress: Report
 ) -> World:
     """The world with this data set, whatever deviates in it."""
-    root = _data_root(config)
-    identity, problem, here = find_backbone(config, store, download=choices.for_run)
-    world = World(
+    world = with_model(world_of_files(config, store, choices, listing), store, choices)
+    world = digested(world, store, listing, choices, progress)
+    return with_videos(world, store, choices)
+
+
+def world_of_files(config: Config, store: Store, choices: Choices, listing: Listing) -> World:
+    """The world as far as the file system shows it: no digests, no model, no scorer."""
+    return World(
         config=config,
         versions={node.name: _version(node.module) for node in GRAPH},
-        data=root,
+        data=_data_root(config),
         warnings=(*listing.warnings, *deviation_lines(listing.deviations)),
         absent=_absent(listing),
         listed_frames={
@@ -103,14 +108,20 @@ def world_of_listing(
         },
         committed=load_catalog(store, NODES),
         failures=_failures((*choices.beside, config.results)),
+        retry_failed=choices.retry_failed,
+    )
+
+
+def with_model(world: World, store: Store, choices: Choices) -> World:
+    """Add the backbone and the outside scorer; raises ConfigError where one cannot be used."""
+    identity, problem, here = find_backbone(world.config, store, download=choices.for_run)
+    return dataclasses.replace(
+        world,
         backbone=identity,
         backbone_problem=problem,
         backbone_here=here,
-        scorer=_find_scorer(config),
-        retry_failed=choices.retry_failed,
+        scorer=_find_scorer(world.config),
     )
-    world = _digest(world, store, listing, choices, progress)
-    return with_videos(world, store, choices)
 
 
 def _absent(listing: Listing) -> dict[str, tuple[str, ...]]:
@@ -148,15 +159,8 @@ def with_videos(world: World, store: Store, choices: Choices) -> World:
 
 def foresee_videos(world: World) -> tuple[Video, ...]:
     """The videos as the index stage will write them, so that a first plan can count everything."""
-    settings = world.config.sections["data"]
     rows = listed_videos(world.listing)
-    probing = choose_probing(
-        rows,
-        share=settings.probing_share,
-        count=settings.probing_count,
-        videos=settings.probing_videos,
-        seed=settings.probing_seed,
-    )
+    probing = choose_subset(world.config, rows)
     return tuple(
         Video(
             *row[:7],
@@ -164,6 +168,18 @@ def foresee_videos(world: World) -> tuple[Video, ...]:
             tuple((start, end) for start, end, _ in row.intervals),
         )
         for row in rows
+    )
+
+
+def choose_subset(config: Config, rows: Sequence[ListedVideo]) -> frozenset[str]:
+    """The probing subset as the index stage will draw it; raises ConfigError as that does."""
+    settings = config.sections["data"]
+    return choose_probing(
+        rows,
+        share=settings.probing_share,
+        count=settings.probing_count,
+        videos=settings.probing_videos,
+        seed=settings.probing_seed,
     )
 
 
@@ -291,9 +307,10 @@ def _version(module: str) -> int:
     return version
 
 
-def _digest(
+def digested(
     world: World, store: Store, listing: Listing, choices: Choices, progress: Report
 ) -> World:
+    """Add what the index stage starts from, unless too much is to be read for it (`to_digest`)."""
     # The folder's own inode names its memory, so that renaming it costs nothing and two data sets
     # in one store do not overwrite what the other knows.
     memory_path = store.root / "catalog" / f"sources-{world.data.stat().st_ino}.jsonl"

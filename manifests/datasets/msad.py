@@ -39,6 +39,8 @@ OFFICIAL: Mapping[str, int] = {
 _WRITTEN = {NORMAL: "MSAD"}
 """How the annotations write a class, where it is not called so."""
 _READ = {_WRITTEN.get(name, name): name for name in OFFICIAL}
+ANNOTATED_CLASSES = tuple(_READ)
+"""The classes as the annotations write them."""
 _NAME = re.compile(rf"({'|'.join(_READ)})_", re.IGNORECASE)
 _FOLDED = {written.lower(): name for written, name in _READ.items()}
 
@@ -91,7 +93,7 @@ def catalogue(sources: Sources) -> tuple[Entry, ...]:
 
 
 def _lists(sources: Sources) -> tuple[Lists, Msad]:
-    written = read_annotations(sources.annotations, PUBLISHED, _READ)
+    written = read_annotations(sources.annotations, PUBLISHED, ANNOTATED_CLASSES)
     annotated = [replace(video, class_name=_READ[video.class_name]) for video in written]
     rules = Msad(listed=sources.train_list is not None)
     return join_lists(sources, annotated, rules), rules

@@ -41,6 +41,9 @@ OFFICIAL: Mapping[str, tuple[int, int]] = {
 }
 """Training and test videos of each class, of Anomaly_Train.txt and Anomaly_Test.txt."""
 
+ANNOTATED_CLASSES = tuple(OFFICIAL)
+"""The classes as the annotations write them."""
+
 _CLASSES = {name.lower(): name for name in OFFICIAL if name != NORMAL}
 _NAME = re.compile(rf"({'|'.join(_CLASSES)}|normal_videos)_?\d", re.IGNORECASE)
 _EVENTS = "events"
@@ -118,7 +121,7 @@ def catalogue(sources: Sources) -> tuple[Entry, ...]:
 
 
 def _lists(sources: Sources) -> tuple[Lists, UcfCrime]:
-    annotated = read_annotations(sources.annotations, PUBLISHED, OFFICIAL)
+    annotated = read_annotations(sources.annotations, PUBLISHED, ANNOTATED_CLASSES)
     rules = UcfCrime(listed=sources.train_list is not None)
     return join_lists(sources, annotated, rules), rules
 

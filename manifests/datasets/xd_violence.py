@@ -22,6 +22,9 @@ from manifests.datasets.published import compare, folder_of
 
 PUBLISHED = "annotations.txt"
 
+ANNOTATED_CLASSES: tuple[str, ...] = ()
+"""The annotations hold no classes: the names do."""
+
 CLASSES = {
     "A": NORMAL,
     "B1": "Fighting",
@@ -144,7 +147,7 @@ def _rules(sources: Sources, files: Iterable[SourceFile]) -> XdViolence:
 
 def _annotated(sources: Sources) -> tuple[AnnotatedVideo, ...]:
     """The annotations, with the class that each name says."""
-    found = read_annotations(sources.annotations, PUBLISHED)
+    found = read_annotations(sources.annotations, PUBLISHED, ANNOTATED_CLASSES)
     assert sources.annotations is not None, "read_annotations refuses it"
     names = XdViolence(others="")
     problems = Problems(sources.annotations)

@@ -9,7 +9,7 @@ import pytest
 
 from cache.errors import ConfigError
 from pipeline.config import SECTIONS, load_config, make_config
-from pipeline.initial import folder_config
+from pipeline.initial import Beside, folder_config
 from pipeline.toml import render, to_toml
 
 
@@ -129,7 +129,7 @@ def test_what_is_written_reads_back_as_the_same_configuration(tmp_path: Path) ->
 
 
 def test_init_writes_every_field_with_its_line_of_documentation(tmp_path: Path) -> None:
-    text = folder_config("my videos", "labels.csv", "model", "", "shop")
+    text = folder_config("my videos", "labels.csv", [], Beside("model", name="shop"))
     config = load(tmp_path, text)
     assert config.path("data", "videos") == tmp_path / "my videos"
     assert config.run.name == "shop"
