@@ -18,7 +18,7 @@ PAIRED = ("auc", "ap", "macro_within_video_auc")
 """Figures whose difference gets a p-value."""
 OTHER = frozenset(
     ("absent", "baselines", "bootstrap", "clipped", "counts", "frame_counts", "labels", "missing")
-) | {"threshold", "undefined"}
+) | {"scores", "threshold", "undefined"}
 """What metrics.json says beside the figures of a run."""
 NOT_SHOWN = ("per_class",)
 """Figures that only the JSON value has."""
