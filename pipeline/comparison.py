@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from cache.digest import read_json
 from cache.keys import canonical
-from manifests.schema import COMPARISON
+from manifests.comparisons import COMPARISON
 from manifests.table import read_table, write_table
 from pipeline.config import Config
 from pipeline.metrics import BASELINES, percent

@@ -12,7 +12,7 @@ from typing import Any
 from cache.atomic import replace_bytes
 from cache.errors import ConfigError
 from cache.keys import canonical
-from manifests.schema import SWEEP
+from manifests.comparisons import SWEEP
 from manifests.table import write_table
 from pipeline.experiments import METRICS, Family
 from pipeline.side_by_side import incomplete_text
