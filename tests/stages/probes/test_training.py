@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.digest import read_json, write_json
@@ -168,6 +168,7 @@ def test_a_threshold_is_that_of_the_scores_in_the_table(tmp_path):
     assert found.sources() == {"0f": "n", "1f": "x"}
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=300), st.floats(-3, 3))
 def test_it_has_the_very_bits_of_a_threshold_without_the_table(tmp_path_factory, scores, kappa):
     folder = tmp_path_factory.mktemp("scores")
