@@ -72,7 +72,12 @@ class ListedTest:
         """What is annotated, as stage evaluate gets it."""
         known = self.entry.known
         spans = [[span.start_frame, span.end_frame] for span in known.annotations]
-        return {"label": known.label, "class": known.class_name, "intervals": spans}
+        return {
+            "label": known.label,
+            "class": known.class_name,
+            "intervals": spans,
+            "listed_frames": self.entry.frames,
+        }
 
 
 def evaluate_scores(config: Config, path: Path, choices: Choices) -> Evaluation:
@@ -118,8 +123,7 @@ def evaluate_entries(
     found.metrics.update(
         labels=view,
         missing={"count": len(missing), "videos": missing},
-        absent={},
-        frame_counts=_frame_counts(chosen.values()),
+        absent={split: {"count": 0, "videos": []} for split in ("test", "train")},
         threshold={"threshold": choices.threshold, "rule": "given"},
         scores={
             "file": path.name,
@@ -301,15 +305,6 @@ def _leave_out_unsmoothed(metrics: dict[str, Any]) -> None:
     for name in metrics["unsmoothed"]:
         metrics["unsmoothed"][name] = None
         metrics["undefined"][f"unsmoothed.{name}"] = AS_GIVEN
-
-
-def _frame_counts(videos: Any) -> list[dict[str, Any]]:
-    """Every video that decoding gives another number of frames than a list, with both numbers."""
-    return [
-        {"video_id": video.video_id, "decoded": video.decoded, "listed": video.entry.frames}
-        for video in videos
-        if None not in (video.decoded, video.entry.frames) and video.decoded != video.entry.frames
-    ]
 
 
 def _short(
