@@ -6,6 +6,9 @@ import numpy as np
 
 from stages.probes.spans import Floats
 
+TIE = 1e-12
+"""Differences up to this are rounding: equal figures are sums in another order."""
+
 
 def paired_p_value(first: Floats, second: Floats) -> float | None:
     """Two-sided p-value of a figure's difference between two runs, by the percentile bootstrap.
@@ -23,5 +26,5 @@ def paired_p_value(first: Floats, second: Floats) -> float | None:
     defined = difference[~np.isnan(difference)]
     if len(defined) == 0:
         return None
-    tail = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
+    tail = min(int((defined <= TIE).sum()), int((defined >= -TIE).sum()))
     return min(1.0, 2 * (tail + 1) / (len(defined) + 1))
