@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from stages.reporting.provenance import flatten
 
 Record = Mapping[str, Any]
-Unit = Literal["share", "rate"]
+Unit = Literal["share", "rate", "plain"]
 
 POOLED = ("auc", "ap", "ap_trapezoid")
 BASELINES: dict[str, tuple[str, str]] = {
@@ -35,13 +35,14 @@ COUNTS = {
     "detected_intervals": "detected intervals",
     "detected_in_normal_videos": "detected in normal videos",
     "clipped": "annotated intervals clipped at the end",
+    "left_out": "annotated intervals in frames that are not evaluated",
 }
 PLACED = frozenset(
     {
         "auc", "ap", "ap_trapezoid", "auc_thresholded", "unsmoothed", "anomalous_only",
-        "macro_within_video_auc", "video_level_auc", "per_class", "events",
-        "false_alarms_per_hour", "bootstrap", "baselines", "counts", "clipped", "missing",
-        "threshold", "undefined",
+        "macro_within_video_auc", "video_level_auc", "per_class", "events", "event_ap", "event_map",
+        "false_alarms_per_hour", "calibration", "bootstrap", "baselines", "counts", "clipped",
+        "frame_counts", "labels", "missing", "absent", "threshold", "undefined",
     }
 )  # fmt: skip
 """The entries of metrics.json that have a place of their own on the page."""
@@ -76,7 +77,19 @@ NAMED: tuple[tuple[str, tuple[tuple[str, str, str, Unit], ...]], ...] = (
     ),
     (
         "Detected intervals",
-        (("false_alarms_per_hour", "False alarms per hour", "intervals detected in normal videos, per hour of normal video", "rate"),),
+        (
+            ("event_ap", "Average precision of intervals", "ranked by their peak, mean over the temporal IoUs", "share"),
+            ("event_map", "Its mean over classes (mAP)", "the videos of a class with all normal ones, mean over classes and temporal IoUs", "share"),
+            ("false_alarms_per_hour", "False alarms per hour", "intervals detected in normal videos, per hour of normal video", "rate"),
+        ),
+    ),
+    (
+        "Scores as probabilities",
+        (
+            ("calibration.ece", "Expected calibration error", "mean distance between score and share of anomalous frames, over 15 bins of the score", "plain"),
+            ("calibration.brier", "Brier score", "mean squared distance between score and label", "plain"),
+            ("calibration.base_rate_brier", "Brier score of the base rate", "of a score that is the share of anomalous frames everywhere", "plain"),
+        ),
     ),
 )  # fmt: skip
 """Groups of (path in metrics.json, name, meaning, unit)."""
@@ -114,6 +127,12 @@ def per_cent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.2f}"
 
 
+UNITS: Mapping[Unit, Callable[[float], str]] = {
+    "share": per_cent, "rate": "{:.2f}".format, "plain": "{:.4f}".format,
+}  # fmt: skip
+"""How a figure is written."""
+
+
 def lookup(record: Record, path: str) -> Any:
     """The value at a dotted path; None where it, or anything on the way, is absent."""
     found: Any = record
@@ -125,7 +144,7 @@ def lookup(record: Record, path: str) -> Any:
 def row_of(metrics: Record, path: str, name: str, meaning: str, unit: Unit) -> Row:
     """One figure with its interval, or with the reason why it is not there."""
     value = lookup(metrics, path)
-    text = "" if value is None else per_cent(value) if unit == "share" else f"{value:.2f}"
+    text = "" if value is None else UNITS[unit](value)
     why = metrics.get("undefined", {}).get(path, "this run's metrics do not hold it")
     return Row(path, name, meaning, text, band_of(metrics, path), "" if text else why)
 
@@ -204,16 +223,23 @@ def classes_of(metrics: Record) -> list[dict[str, str]]:
                 "videos": _count(found.get("videos")),
                 "frames": _count(found.get("positive_frames")),
                 **cells,
+                "event_ap": " / ".join(per_cent(v) or "–" for v in _by_tiou(found)),
                 "reason": "; ".join(reasons),
             }
         )
     return rows
 
 
+def _by_tiou(found: Record) -> list[Any]:
+    """The AP of a class's intervals, by rising temporal IoU."""
+    by_tiou = found.get("event_ap", {})
+    return [by_tiou[tiou] for tiou in sorted(by_tiou, key=float)]
+
+
 def events_of(metrics: Record) -> list[dict[str, str]]:
     """Event figures by temporal IoU as text."""
     undefined = metrics.get("undefined", {})
-    names = ("precision", "recall", "f1")
+    names = ("precision", "recall", "f1", "ap", "map")
     return [
         {
             "tiou": tiou,

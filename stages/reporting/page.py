@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from cache.ranges import ranges_of
 from stages.reporting import charts, figures, provenance
+from stages.reporting.coverage import remarks_of, view_of
 from stages.reporting.heads import heads_of, named_heads, number
 from stages.reporting.reading import Material
 from stages.reporting.videos import Choice, Entry, group_of
@@ -102,7 +103,8 @@ def _metrics(material: Material) -> dict[str, Any]:
         "others": figures.others_of(metrics),
         "bootstrap": {"replicates": 0, **metrics.get("bootstrap", {})},
         "missing": metrics.get("missing") or {"count": 0, "videos": []},
-        "clipped": metrics.get("clipped") or [],
+        "view": view_of(metrics),
+        "remarks": remarks_of(metrics),
         "curves": _curves(material),
     }
 

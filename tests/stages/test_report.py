@@ -400,8 +400,8 @@ def test_an_undefined_figure_is_shown_with_its_reason(run: Run) -> None:
 def test_videos_missing_from_the_figures_are_named(run: Run) -> None:
     put_metrics(run, missing={"count": 1, "videos": ["d/broken"]})
     page = run.page()
-    assert "1 test video is missing from every figure." in page.text
-    assert "Test videos that are missing from the figures (1) d/broken" in page.text
+    assert "1 test video failed and is not in these figures." in page.text
+    assert "1 test video failed and is not in these figures d/broken" in page.text
 
 
 def test_a_figure_that_the_page_does_not_know_is_shown_all_the_same(run: Run) -> None:

@@ -1,5 +1,7 @@
 """Figures of weighted runs equal scikit-learn's on the expanded frames."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -62,7 +64,7 @@ def test_figures_equal_what_their_definitions_say(found):
     for threshold in sorted(set(frame_scores.tolist()), reverse=True):
         said = frame_scores >= threshold
         points.append((frame_labels[said].sum() / frame_labels.sum(), frame_labels[said].mean()))
-    steps = list(zip(points, points[1:], strict=False))
+    steps = list(pairwise(points))
     figures = figures_of(scores, labels, weights)
     assert figures.auc == pytest.approx(pairs, rel=1e-12)
     assert figures.ap == pytest.approx(sum((r - q) * p for (q, _), (r, p) in steps), rel=1e-12)
