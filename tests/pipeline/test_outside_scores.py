@@ -350,12 +350,28 @@ def test_frames_that_decoding_counted_go_before_a_list(tmp_path: Path) -> None:
     assert metrics["counts"]["hours"] == pytest.approx(4 * 9 / 3600)
 
 
-def test_the_scores_of_a_run_give_the_metrics_of_the_run(demo: Demo) -> None:
+def test_the_scores_of_a_run_give_the_metrics_of_the_run(demo: Demo, tmp_path: Path) -> None:
     expected = json.loads((demo.folder / "metrics.json").read_text())
     threshold = repr(expected["threshold"]["threshold"])
-    found = evaluate(demo.folder / "scores.parquet", demo.config, "--threshold", threshold)
+    words = ("--threshold", threshold, "--out", tmp_path / "again")
+    found = evaluate(demo.folder / "scores.parquet", demo.config, *words)
     assert found["scores"]["not_test"]["count"] > 0
     assert found["threshold"]["threshold"] == expected["threshold"]["threshold"]
     for metrics in (found, expected):
         del metrics["threshold"]
     assert without_source(found) == expected
+
+    compared = CliRunner().invoke(
+        main, ["compare", str(demo.config), str(tmp_path / "again"), "--json"]
+    )
+    figures = json.loads(compared.stdout)
+    assert figures["unpaired"] == {}
+    assert {d for f in figures["figures"] for d in f["differences"]} == {0}
+
+
+def test_another_column_of_a_run_has_no_smoothed_scores_beside_it(demo: Demo) -> None:
+    expected = json.loads((demo.folder / "metrics.json").read_text())
+    found = evaluate(demo.folder / "scores.parquet", demo.config, "--column", "score")
+    assert found["auc"] == expected["unsmoothed"]["auc"]
+    assert found["unsmoothed"]["auc"] is None
+    assert "nothing was smoothed" in found["undefined"]["unsmoothed.auc"]
