@@ -81,7 +81,7 @@ def evaluation_of(
     class_aps = {t: aps for t, (_, aps) in per_tiou.items()}
     metrics: dict[str, Any] = {
         **subsets.figures("", 0, pooled[0], undefined),
-        "auc_thresholded": _thresholded(pool, subsets.reasons[0], undefined),
+        **_thresholded(pool, subsets.reasons[0], undefined),
         "unsmoothed": subsets.figures("unsmoothed.", 0, unsmoothed[0], undefined),
         "anomalous_only": subsets.figures("anomalous_only.", 1, pooled[1], undefined),
         WITHIN: undefined.keep(
@@ -159,15 +159,17 @@ def _mean(values: Floats) -> float | None:
     return float(defined.mean()) if len(defined) else None
 
 
-def _thresholded(pool: Pool, one_label: str, undefined: Undefined) -> float | None:
-    """ROC AUC of the binary curve that is 1 above the threshold: the HiProbe paper's reading."""
+def _thresholded(pool: Pool, one_label: str, undefined: Undefined) -> dict[str, float | None]:
+    """ROC AUC and AP of the binary curve that is 1 above the threshold: the HiProbe paper's reading."""
+    names = ("auc_thresholded", "ap_thresholded")
     if pool.above is None:
-        return undefined.keep("auc_thresholded", None, NO_THRESHOLD)
+        return {name: undefined.keep(name, None, NO_THRESHOLD) for name in names}
     # The curve has two scores: four numbers of frames say it all.
     cells = np.bincount(2 * pool.above + pool.positive, pool.frames, 4)
     below_above, labels = np.asarray([0.0, 0.0, 1.0, 1.0]), np.asarray([False, True] * 2)
     found = figures_of(below_above, labels, cells)
-    return undefined.keep("auc_thresholded", found.auc if found else None, one_label)
+    values = (found.auc, found.ap) if found else (None, None)
+    return {n: undefined.keep(n, v, one_label) for n, v in zip(names, values, strict=True)}
 
 
 def _video_level(videos: Sequence[EvaluatedVideo], undefined: Undefined) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,8 +39,8 @@ COUNTS = {
 }
 PLACED = frozenset(
     {
-        "auc", "ap", "ap_trapezoid", "auc_thresholded", "unsmoothed", "anomalous_only",
-        "macro_within_video_auc", "video_level_auc", "per_class", "events", "event_ap", "event_map",
+        "auc", "ap", "ap_trapezoid", "auc_thresholded", "ap_thresholded", "unsmoothed",
+        "anomalous_only", "macro_within_video_auc", "video_level_auc", "per_class", "events", "event_ap", "event_map",
         "false_alarms_per_hour", "calibration", "bootstrap", "baselines", "counts", "clipped",
         "frame_counts", "labels", "missing", "absent", "threshold", "undefined",
     }
@@ -55,6 +55,8 @@ NAMED: tuple[tuple[str, tuple[tuple[str, str, str, Unit], ...]], ...] = (
             ("ap", "Average precision", "sum of precision times the step in recall; the headline", "share"),
             ("ap_trapezoid", "AP by trapezoids", "area under straight lines between the points of the curve, as many papers compute it", "share"),
             ("auc_thresholded", "ROC AUC after the threshold", "of the binary curve, 1 above T: reproduces the HiProbe-VAD paper's reading", "share"),
+            ("ap_thresholded", "Average precision after the threshold", "of the same curve", "share"),
+            ("ap_thresholded", "Average precision after the threshold", "of the same curve", "share"),
             ("unsmoothed.auc", "ROC AUC without smoothing", "the scorer's own scores", "share"),
             ("unsmoothed.ap", "Average precision without smoothing", "the scorer's own scores", "share"),
             ("unsmoothed.ap_trapezoid", "AP by trapezoids without smoothing", "the scorer's own scores", "share"),
@@ -223,17 +225,16 @@ def classes_of(metrics: Record) -> list[dict[str, str]]:
                 "videos": _count(found.get("videos")),
                 "frames": _count(found.get("positive_frames")),
                 **cells,
-                "event_ap": " / ".join(per_cent(v) or "–" for v in _by_tiou(found)),
+                "event_ap": per_cent(_mean(found.get("event_ap", {}).values())),
                 "reason": "; ".join(reasons),
             }
         )
     return rows
 
 
-def _by_tiou(found: Record) -> list[Any]:
-    """The AP of a class's intervals, by rising temporal IoU."""
-    by_tiou = found.get("event_ap", {})
-    return [by_tiou[tiou] for tiou in sorted(by_tiou, key=float)]
+def _mean(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
 
 
 def events_of(metrics: Record) -> list[dict[str, str]]:

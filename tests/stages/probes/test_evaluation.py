@@ -61,6 +61,8 @@ def test_pooled_figures_equal_scikit_learns_on_frames():
     assert found["ap"] == pytest.approx(average_precision_score(labels, scores), rel=1e-9)
     assert found["ap_trapezoid"] == pytest.approx(auc(recall, precision), rel=1e-9)
     assert found["auc_thresholded"] == pytest.approx(roc_auc_score(labels, scores > THRESHOLD))
+    binary = average_precision_score(labels, scores > THRESHOLD)
+    assert found["ap_thresholded"] == pytest.approx(binary, rel=1e-9)
     raw = np.concatenate([np.repeat(v.score, v.frames) for v in videos])
     assert found["unsmoothed"]["auc"] == pytest.approx(roc_auc_score(labels, raw), rel=1e-9)
     labels, scores = frames_of(videos[:3])
@@ -138,7 +140,7 @@ def test_baselines_stand_beside_the_figures():
 
 def test_without_anomalous_videos_every_figure_is_null_with_its_reason():
     found = measure([make_video("d", 50, [], 1), make_video("e", 30, [], 2)])
-    nulls = ("auc", "ap", "ap_trapezoid", "auc_thresholded", "video_level_auc")
+    nulls = ("auc", "ap", "ap_trapezoid", "auc_thresholded", "ap_thresholded", "video_level_auc")
     for name in (*nulls, "macro_within_video_auc"):
         assert found[name] is None
         assert found["undefined"][name]
