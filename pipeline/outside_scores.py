@@ -89,7 +89,7 @@ def evaluate_scores(config: Config, path: Path, choices: Choices) -> Evaluation:
     names the video for scores that do not fit.
     """
     entries = reader_of(config.sections["data"].kind).catalogue(sources_of(config))
-    videos = test_videos(entries, config.results / "videos.parquet")
+    videos = listed_tests(entries, config.results / "videos.parquet")
     return evaluate_entries(entries, videos, path, config.sections["evaluate"], choices)
 
 
@@ -105,15 +105,13 @@ def evaluate_entries(
 
     view: Any = choices.labels or settings.labels
     file = read_scores(path, choices.column)
-    scores, others, tag = _scores_of(file, entries, videos, view, choices.fitting)
-    missing = _missing(videos, scores, path, choices.allow_missing)
-    chosen = {video.entry.name: video for video in videos if video.entry.name in scores}
-    laid = _lay_all(scores, _lengths(list(chosen.values()), view), choices.fitting)
-    evaluated = [
-        _evaluated(chosen[name], laid.stretches[name], view, choices.threshold) for name in chosen
-    ]
+    given = _scores_of(file, entries, videos, view, choices.fitting)
+    missing = _missing(videos, given.scores, path, choices.allow_missing)
+    chosen = {video.entry.name: video for video in videos if video.entry.name in given.scores}
+    lengths = _lengths(list(chosen.values()), view)
+    laid = _lay_all(given.scores, lengths, choices.fitting)
     found = evaluation_of(
-        evaluated,
+        [_evaluated(chosen[n], laid.stretches[n], view, choices.threshold) for n in chosen],
         bootstrap=settings.bootstrap if choices.bootstrap is None else choices.bootstrap,
         seed=settings.seed if choices.seed is None else choices.seed,
         tiou=settings.tiou,
@@ -126,22 +124,29 @@ def evaluate_entries(
         absent={split: {"count": 0, "videos": []} for split in ("test", "train")},
         threshold={"threshold": choices.threshold, "rule": "given"},
         scores={
-            "file": path.name,
-            "sha256": digest_of(path),
-            "form": file.form,
+            **_read_as(file, given, choices),
             "unit": laid.unit,
-            "clip": choices.fitting.clip if laid.unit == "clip" else None,
-            "column": choices.column,
-            "tag": tag,
-            "not_test": {"count": len(others), "videos": others},
-            "short": _short(chosen, laid.stretches, view),
+            "short": _short(chosen, laid.stretches, lengths),
             "cut": [chosen[n].video_id for n, s in laid.stretches.items() if s.cut],
         },
     )
     return found
 
 
-def test_videos(entries: Sequence[Entry], manifest: Path) -> list[ListedTest]:
+def _read_as(file: ScoreFile, given: _Given, choices: Choices) -> dict[str, Any]:
+    """What metrics.json says of the file itself."""
+    return {
+        "file": file.path.name,
+        "sha256": digest_of(file.path),
+        "form": file.form,
+        "clip": choices.fitting.clip,
+        "column": choices.column,
+        "tag": given.tag,
+        "not_test": {"count": len(given.others), "videos": given.others},
+    }
+
+
+def listed_tests(entries: Sequence[Entry], manifest: Path) -> list[ListedTest]:
     """The labelled test videos that the lists name, with what a run's videos.parquet says of them.
 
     Raises ConfigError where the lists name none.
@@ -173,16 +178,27 @@ def _test_video(
     return ListedTest(video_id, entry, decoded, duration)
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The scores of a file, by what the lists call their videos."""
+
+    scores: Mapping[str, VideoScores]
+    """Of test videos only, by the lists' name."""
+    others: Sequence[str] = ()
+    """Videos that are no test videos, as the file names them."""
+    tag: str = ""
+    """What stands behind every name of the file."""
+
+
 def _scores_of(
     file: ScoreFile,
     entries: Sequence[Entry],
     videos: Sequence[ListedTest],
     view: View,
     fitting: Fitting,
-) -> tuple[dict[str, VideoScores], list[str], str]:
-    """Scores by the lists' name of a test video, other names, and the tag behind every name."""
+) -> _Given:
     if file.joined is not None:
-        return split_joined(file, _lengths(videos, view), fitting), [], ""
+        return _Given(split_joined(file, _lengths(videos, view), fitting))
     matching = match_names(file.videos, [entry.name for entry in entries], file.path)
     tests = {video.entry.name for video in videos}
     scores, others = {}, []
@@ -193,7 +209,7 @@ def _scores_of(
             others.append(given)
     if not scores:
         raise ConfigError(f"{file.path}: none of its {len(others)} videos is a test video")
-    return scores, sorted(others), matching.tag
+    return _Given(scores, sorted(others), matching.tag)
 
 
 def _missing(
@@ -308,10 +324,11 @@ def _leave_out_unsmoothed(metrics: dict[str, Any]) -> None:
 
 
 def _short(
-    videos: Mapping[str, ListedTest], stretches: Mapping[str, Stretches], view: View
+    videos: Mapping[str, ListedTest],
+    stretches: Mapping[str, Stretches],
+    lengths: Mapping[str, Length],
 ) -> list[dict[str, Any]]:
     """Videos that lack scores for frames that would be evaluated, with both numbers."""
-    lengths = _lengths(list(videos.values()), view)
     return [
         {
             "video_id": videos[name].video_id,

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from cache.errors import ConfigError
-from manifests.scores.contract import Floats, ScoreFile, Unit, VideoScores
+from manifests.scores.contract import Floats, Ints, ScoreFile, Unit, VideoScores
 
 _MOST = 256
 """The longest clip, in frames, that an error proposes."""
@@ -132,16 +132,6 @@ def _common_clips(plain: Mapping[str, VideoScores], lengths: Mapping[str, Length
     return [size for size in sizes if np.array_equal(-(-frames // size), count)]
 
 
-_JOINED: tuple[tuple[Unit, str], ...] = (
-    ("frame", "one per frame"),
-    ("frame", "one per frame of the first 16*floor(n/16)"),
-    ("frame", "one per frame of the first 16*floor((n-1)/16)"),
-    ("clip", "one per clip"),
-    ("clip", "one per whole clip"),
-)
-"""Ways in which the scores of all videos are put one after the other."""
-
-
 def split_joined(
     file: ScoreFile, lengths: Mapping[str, Length], fitting: Fitting
 ) -> dict[str, VideoScores]:
@@ -150,36 +140,46 @@ def split_joined(
     Raises ConfigError that shows every total that would fit, where it has another one.
     """
     assert file.joined is not None
-    frames = np.asarray([length.frames for length in lengths.values()])
-    clip = fitting.clip
-    counts = (
-        frames,
-        frames // 16 * 16,
-        (frames - 1) // 16 * 16,
-        -(-frames // clip),
-        frames // clip,
-    )
-    ways = [
-        (unit, text, count)
-        for (unit, text), count in zip(_JOINED, counts, strict=True)
-        if fitting.unit in ("auto", unit)
-    ]
-    fitted = [way for way in ways if way[2].sum() == len(file.joined)]
+    total = len(file.joined)
+    ways = _ways(np.asarray([length.frames for length in lengths.values()]), fitting)
+    fitted = [way for way in ways if way.counts.sum() == total]
     if not fitted:
-        totals = ", ".join(f"{count.sum()} ({text})" for _, text, count in ways)
+        totals = ", ".join(f"{way.counts.sum()} ({way.text})" for way in ways)
         raise ConfigError(
-            f"{file.path} holds {len(file.joined)} scores; for the {len(frames)} test videos one "
-            f"after the other in the order of the data set's list, {totals} would fit; where clips "
-            "have another length than "
-            f"{clip} frames, give --clip"
+            f"{file.path} holds {total} scores; for the {len(lengths)} test videos one after the "
+            f"other in the order of the data set's list, {totals} would fit; where clips have "
+            f"another length than {fitting.clip} frames, give --clip"
         )
-    unit, _, count = fitted[0]
-    if any(not np.array_equal(other, count) for _, _, other in fitted[1:]):
+    if any(not np.array_equal(way.counts, fitted[0].counts) for way in fitted[1:]):
         raise ConfigError(
-            f"{file.path}: {len(file.joined)} scores can be "
-            f"{' and '.join(text for _, text, _ in fitted)}; say which with --unit"
+            f"{file.path}: {total} scores can be {' and '.join(way.text for way in fitted)}; say "
+            "which with --unit, or give an array for each video"
         )
-    parts: list[Floats] = np.split(file.joined, np.cumsum(count)[:-1])
+    parts: list[Floats] = np.split(file.joined, np.cumsum(fitted[0].counts)[:-1])
     return {
-        name: VideoScores(name, part, unit=unit) for name, part in zip(lengths, parts, strict=True)
+        name: VideoScores(name, part, unit=fitted[0].unit)
+        for name, part in zip(lengths, parts, strict=True)
     }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Way:
+    """A way in which the scores of all videos are put one after the other."""
+
+    unit: Unit
+    text: str
+    counts: Ints
+    """Scores of each video, [videos]."""
+
+
+def _ways(frames: Ints, fitting: Fitting) -> list[_Way]:
+    """The ways that are in use, for videos of these lengths [videos]."""
+    clip, whole = fitting.clip, "one per frame of the first 16*floor"
+    ways = [
+        _Way("frame", "one per frame", frames),
+        _Way("frame", f"{whole}(n/16)", frames // 16 * 16),
+        _Way("frame", f"{whole}((n-1)/16)", (frames - 1) // 16 * 16),
+        _Way("clip", "one per clip", -(-frames // clip)),
+        _Way("clip", "one per whole clip", frames // clip),
+    ]
+    return [way for way in ways if fitting.unit in ("auto", way.unit)]

@@ -108,7 +108,8 @@ def as_folder(folder: Path, scores: Scores) -> Path:
 
 
 def as_archive(folder: Path, scores: Scores) -> Path:
-    np.savez(folder / "s.npz", **{name: np.asarray(values) for name, values in scores.items()})
+    arrays: dict[str, Any] = {name: np.asarray(values) for name, values in scores.items()}
+    np.savez(folder / "s.npz", **arrays)
     return folder / "s.npz"
 
 
@@ -159,7 +160,7 @@ def without_source(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(seed=st.integers(0, 1000), levels=st.sampled_from([2, 5, 10**6]))
 def test_every_shape_of_the_same_scores_gives_the_same_metrics(

@@ -106,7 +106,7 @@ def test_parquet_takes_the_smoothed_scores_and_keeps_the_others(tmp_path: Path) 
 
 def test_numpy(tmp_path: Path) -> None:
     (tmp_path / "f" / "Abuse").mkdir(parents=True)
-    np.save(tmp_path / "f" / "Abuse" / "a.b.npy", np.float32([[0.5], [0.25]]))
+    np.save(tmp_path / "f" / "Abuse" / "a.b.npy", np.asarray([[0.5], [0.25]], dtype="f4"))
     np.save(tmp_path / "f" / "c.npy", np.asarray([1, 0]))
     np.savez(tmp_path / "s.npz", a=[0.1, 0.2], b=[True])
     np.save(tmp_path / "all.npy", [0.1, 0.2])
