@@ -353,30 +353,12 @@ def write_evaluation(found: Evaluation, folder: Path) -> None:
 
 
 def scores_text(metrics: Mapping[str, Any]) -> str:
-    """The table of results of a run, with what was read above it and what was left out below."""
+    """The tables of results of a run, below a line that says what was read."""
     scores = metrics["scores"]
-    unit = {"frame": "one per frame", "clip": f"one per clip of {scores['clip']} frames"}
-    head = f"{scores['file']}: {scores['form']}; "
-    head += unit.get(scores["unit"], "each with its frames")
+    units = {"frame": "one per frame", "clip": f"one per clip of {scores['clip']} frames"}
+    head = (
+        f"{scores['file']}: {scores['form']}; {units.get(scores['unit'], 'each with its frames')}"
+    )
     if scores["tag"]:
-        head += f"; {scores['tag']!r} behind every name left out"
-    lines = [head, "", metrics_text(metrics)]
-    if scores["short"]:
-        frames = sum(short["frames"] - short["scored"] for short in scores["short"])
-        names = [short["video_id"] for short in scores["short"]]
-        lines.append(
-            f"NOT in these figures: the last frames of {len(names)} videos, {frames} in all, which "
-            f"have no score: {_some(names)}"
-        )
-    if scores["cut"]:
-        lines.append(
-            f"{len(scores['cut'])} videos have scores past their end, which are cut: "
-            f"{_some(scores['cut'])}"
-        )
-    others = scores["not_test"]
-    if others["count"]:
-        lines.append(
-            f"{others['count']} videos of the file are no test videos and left out: "
-            f"{_some(others['videos'])}"
-        )
-    return "\n".join(lines)
+        head += f"; {scores['tag']!r} behind every name is left out"
+    return f"{head}\n\n{metrics_text(metrics)}"

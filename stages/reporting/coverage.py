@@ -41,7 +41,9 @@ def remarks_of(metrics: Record) -> list[Remark]:
     groups = (
         (
             metrics.get("missing", {}),
-            "{} failed and {is} not in these figures",
+            "{} {has} no scores in the file and {is} not in these figures"
+            if "scores" in metrics
+            else "{} failed and {is} not in these figures",
             "test video",
             True,
         ),
@@ -58,7 +60,25 @@ def remarks_of(metrics: Record) -> list[Remark]:
         for group, text, noun, alarm in groups
         if group.get("count")
     ]
-    return found + _of_frames(metrics)
+    return found + _of_scores(metrics.get("scores", {})) + _of_frames(metrics)
+
+
+def _of_scores(scores: Record) -> list[Remark]:
+    """What `evaluate-scores` left out of a file of scores; nothing for the figures of a run."""
+    found = []
+    if scores.get("short"):
+        text = "{} {has} no score for the last frames, which are not in these figures"
+        items = (f"{s['video_id']}: {s['scored']} of {s['frames']} frames" for s in scores["short"])
+        text = _sentence(text, len(scores["short"]), "test video")
+        found.append(Remark(text, tuple(items), alarm=True))
+    if scores.get("cut"):
+        text = _sentence("{} {has} scores past the end, which are cut", len(scores["cut"]), "video")
+        found.append(Remark(text, tuple(scores["cut"]), alarm=False))
+    others = scores.get("not_test", {})
+    if others.get("count"):
+        text = _sentence("{} of the file {is} no test video: left out", others["count"], "video")
+        found.append(Remark(text, tuple(others["videos"]), alarm=False))
+    return found
 
 
 def _of_frames(metrics: Record) -> list[Remark]:

@@ -246,7 +246,8 @@ def test_frames_without_a_score_are_left_out_and_told(dataset: Path, tmp_path: P
         k: floor[k] for k in ("auc", "ap", "baselines")
     }
     text = call(path, dataset, "--allow-short", 4).out
-    assert "NOT in these figures: the last frames of 3 videos, 9 in all" in text
+    assert "NOT COMPLETE: 3 test videos have no score for the last frames" in text
+    assert "a: 96 of 100 frames; b: 32 of 33 frames; d: 16 of 20 frames" in text
 
 
 def test_an_annotation_in_frames_without_a_score_is_cut_or_left_out(tmp_path: Path) -> None:
@@ -269,7 +270,10 @@ def test_videos_without_scores_are_refused_or_told(dataset: Path, tmp_path: Path
     metrics = evaluate(path, dataset, "--allow-missing")
     assert metrics["missing"] == {"count": 1, "videos": ["c"]}
     assert metrics["counts"]["videos"] == 3
-    assert "NOT in these figures: 1 test video" in call(path, dataset, "--allow-missing").out
+    assert (
+        "NOT COMPLETE: 1 test video has no scores in the file"
+        in call(path, dataset, "--allow-missing").out
+    )
 
 
 def test_scores_of_training_videos_are_left_out_and_told(dataset: Path, tmp_path: Path) -> None:
@@ -279,7 +283,7 @@ def test_scores_of_training_videos_are_left_out_and_told(dataset: Path, tmp_path
     alone = evaluate(as_json(tmp_path, held(clips())), dataset)
     assert without_source(metrics) == without_source(alone)
     text = call(as_json(tmp_path, {**held(clips()), "t": [1.0]}), dataset).out
-    assert "1 videos of the file are no test videos and left out: 't'" in text
+    assert "1 video of the file is no test video: left out: t" in text
 
 
 @pytest.mark.parametrize(
