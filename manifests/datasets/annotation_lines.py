@@ -45,7 +45,7 @@ def read_annotations(
         )
     text = read_text(path, "file of annotations", f"set data.annotations to {published}")
     problems = Problems(path)
-    near = Names(classes, likeness=0)
+    near = Names(classes)
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         name, *fields = line.split() or [""]

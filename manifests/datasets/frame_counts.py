@@ -7,9 +7,9 @@ They are compared with what decoding finds and never take its place. Two forms a
   both included, so the count is last - first + 1. That the third field is the last frame and not
   the count is shown by MSAD, whose published scores have 236 values for `Assault_2 0 235 1` (and so
   for all 240 videos). UCF-Crime's list of the training videos (`frames/Abuse/Abuse001_x264.mp4 0
-  2728 1`) has the same form. For it there is no such proof; what there is: most exports of cameras
-  end at a whole second or one frame before, and the third field leaves the remainders 28 and 29 by
-  30 most often, where the counts of the test videos leave 29 and 0.
+  2728 1`) has the same form. For it there is no such proof; what there is: the third field most
+  often leaves the remainder 29 when divided by 30 (the frame rate), and the exact counts of the test
+  videos most often leave 0.
 """
 
 from __future__ import annotations
