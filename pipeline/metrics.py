@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.view import table
+from stages.reporting.coverage import remarks_of, view_of
+from stages.reporting.figures import lookup
 
 BASELINES = {
     "constant_oracle": "knows the video's label",
@@ -13,45 +15,19 @@ BASELINES = {
     "centre_gaussian": "bets on the middle of every video",
     "inverse_length": "bets on short videos (1 / length)",
 }
+POOLED = ("auc", "ap", "ap_trapezoid")
+SHOWN = 10
+"""Videos that a remark names; metrics.json has them all."""
 
 
 def metrics_text(metrics: Mapping[str, Any]) -> str:
-    """A table of results, with bootstrap intervals and the label-only baselines."""
-    bands = metrics["bootstrap"]
-    rows = [
-        ["frame-level AUC", percent(metrics["auc"]), _band(bands.get("auc"))],
-        ["frame-level AP", percent(metrics["ap"]), _band(bands.get("ap"))],
-        ["  AP, trapezoid", percent(metrics["ap_trapezoid"]), ""],
-        ["  AUC, thresholded curve", percent(metrics["auc_thresholded"]), ""],
-        ["  AUC before smoothing", percent(metrics["unsmoothed"]["auc"]), ""],
-        ["AUC, anomalous videos only", percent(metrics["anomalous_only"]["auc"]), ""],
-        [
-            "AUC within a video, mean",
-            percent(metrics["macro_within_video_auc"]),
-            _band(bands.get("macro_within_video_auc")),
-        ],
-        ["AUC of videos", percent(metrics["video_level_auc"]), ""],
-    ]
-    for tiou, found in metrics["events"].items():
-        rows.append([f"event F1 at IoU {tiou}", percent(found["f1"]), ""])
-    alarms = metrics["false_alarms_per_hour"]
-    rows.append(["false alarms per hour", "-" if alarms is None else f"{alarms:.1f}", ""])
-    text = table(["measure", "value", "95 % interval"], rows)
-    baselines = [
-        [BASELINES.get(name, name), *(percent(found[n]) for n in ("auc", "ap", "ap_trapezoid"))]
-        for name, found in metrics["baselines"].items()
-    ]
-    text += "\n\nscores made from labels or length alone, without a pixel:\n"
-    text += table(["baseline", "AUC", "AP", "AP trapezoid"], baselines)
-    counts = metrics["counts"]
-    text += f"\n\n{counts['videos']} test videos, {counts['frames']} frames, {counts['positive_frames']} of them anomalous"
-    missing = metrics["missing"]
-    if missing["count"]:
-        text += f"\nNOT in these figures: {missing['count']} test videos that failed: "
-        text += ", ".join(missing["videos"][:10])
-    for name, reason in metrics["undefined"].items():
-        text += f"\nundefined: {name}: {reason}"
-    return text
+    """Tables of all figures, with bootstrap intervals and the label-only baselines.
+
+    What the figures leave out, and why one of them is not defined, is said below them. A figure that
+    the metrics do not hold is shown as one that is not defined: "-".
+    """
+    parts = [_pooled(metrics), _others(metrics), _events(metrics), _classes(metrics)]
+    return "\n\n".join([*filter(None, parts), "\n".join(_notes(metrics))])
 
 
 def percent(value: float | None) -> str:
@@ -59,8 +35,117 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"
 
 
-def _band(band: Any) -> str:
-    if band is None:
+def _shares(found: Any, names: tuple[str, ...] = POOLED) -> list[str]:
+    return [percent(lookup(found or {}, name)) for name in names]
+
+
+def _pooled(metrics: Mapping[str, Any]) -> str:
+    """The figures of pooled frames: of the run, of parts of it, and of scores without a pixel."""
+    bands = metrics["bootstrap"]
+    level = f"{100 * bands['level']:g} % interval"
+    rows = [
+        ["this run", *_shares(metrics)],
+        [f"  {level}", *(_band(bands.get(name)) for name in POOLED)],
+        ["  before smoothing", *_shares(metrics.get("unsmoothed"))],
+        ["  thresholded curve", *_shares(metrics, ("auc_thresholded", "ap_thresholded")), ""],
+        ["  anomalous videos only", *_shares(metrics.get("anomalous_only"))],
+        ["labels or length alone, without a pixel:", "", "", ""],
+    ]
+    found = metrics["baselines"]
+    order = [*BASELINES, *found]
+    rows += [
+        [f"  {BASELINES.get(name, name)}", *_shares(found[name])]
+        for name in sorted(found, key=order.index)
+    ]
+    return table(["frame-level", "AUC", "AP", "AP, trapezoid"], rows)
+
+
+def _others(metrics: Mapping[str, Any]) -> str:
+    bands = metrics["bootstrap"]
+    within = "macro_within_video_auc"
+    alarms = metrics["false_alarms_per_hour"]
+    rows = [
+        ["AUC within a video, mean", percent(metrics[within]), _band(bands.get(within))],
+        ["AUC of videos, by their highest score", percent(metrics["video_level_auc"]), ""],
+        ["false alarms per hour of normal video", "-" if alarms is None else f"{alarms:.1f}", ""],
+    ]
+    calibration = metrics.get("calibration", {})
+    names = {
+        "ece": "calibration error of the scores (ECE)",
+        "brier": "Brier score",
+        "base_rate_brier": "  of the share of anomalous frames",
+    }
+    for name, text in names.items():
+        value = calibration.get(name)
+        rows.append([text, "-" if value is None else f"{value:.4f}", ""])
+    return table(["", "value", f"{100 * bands['level']:g} % interval"], rows)
+
+
+def _events(metrics: Mapping[str, Any]) -> str:
+    """The figures of detected intervals, by temporal IoU."""
+    names = ("precision", "recall", "f1", "ap", "map")
+    rows = [
+        [f"intervals, IoU {tiou}", _count(found["matched"]), *_shares(found, names)]
+        for tiou, found in metrics["events"].items()
+    ]
+    mean = [percent(metrics.get(f"event_{name}")) for name in ("ap", "map")]
+    if len(rows) > 1:
+        rows.append(["  mean", "", "", "", "", *mean])
+    head = ["event-level", "matched", "precision", "recall", "F1", "AP", "mAP"]
+    return table(head, rows) if rows else ""
+
+
+def _classes(metrics: Mapping[str, Any]) -> str:
+    """The figures of each class beside all normal videos; nothing where there is one class."""
+    found = metrics["per_class"]
+    if len(found) < 2:
         return ""
-    low, high = (band["low"], band["high"]) if isinstance(band, Mapping) else band
-    return "" if low is None else f"{100 * low:.2f} to {100 * high:.2f}"
+    rows = [
+        [
+            name or "(no class)",
+            _count(figures["videos"]),
+            *_shares(figures),
+            percent(figures["within_video_auc"]),
+        ]
+        for name, figures in sorted(found.items())
+    ]
+    head = ["class, with all normal videos", "videos", "AUC", "AP", "AP, trapezoid", "AUC within"]
+    return table(head, rows)
+
+
+def _notes(metrics: Mapping[str, Any]) -> list[str]:
+    """What the figures rest on, what they leave out, and what is not defined."""
+    counts, bands = metrics["counts"], metrics["bootstrap"]
+    lines = [
+        f"{counts['videos']} test videos ({counts['anomalous_videos']} anomalous), "
+        f"{counts['frames']} frames, {counts['positive_frames']} of them anomalous; shares in "
+        f"percent; intervals over videos, {bands['replicates']} replicates, seed {bands['seed']}"
+    ]
+    if view_of(metrics):
+        lines.append(f"labels: {view_of(metrics)}")
+    for remark in remarks_of(metrics):
+        items = "; ".join(remark.items[:SHOWN])
+        more = len(remark.items) - SHOWN
+        lines.append(
+            ("NOT COMPLETE: " if remark.alarm else "")
+            + remark.text
+            + (f": {items}" if items else "")
+            + (f" and {more} more" if more > 0 else "")
+        )
+    return lines + _undefined(metrics["undefined"])
+
+
+def _undefined(reasons: Mapping[str, str]) -> list[str]:
+    """One line for every reason, with the figures that it holds for."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(name)
+    return [f"undefined ({reason}): {', '.join(names)}" for reason, names in by_reason.items()]
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _band(band: Any) -> str:
+    return "" if band is None else f"{100 * band['low']:.1f} to {100 * band['high']:.1f}"

@@ -23,12 +23,15 @@ SHOWN = 30
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns wide enough for what they hold; numbers to the right."""
+    """Columns wide enough for what they hold; numbers to the right, with their heads."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    numbers = [any(_is_number(row[i], i) for row in rows) for i in range(len(head))]
     lines = []
     for row in [head, *rows]:
         cells = [
-            text.rjust(width) if _is_number(text, i) else text.ljust(width)
+            text.rjust(width)
+            if _is_number(text, i) or (row is head and numbers[i])
+            else text.ljust(width)
             for i, (text, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells).rstrip())
@@ -270,4 +273,4 @@ def _or_unknown(value: float | None, show: Any) -> str:
 
 
 def _is_number(text: str, column: int) -> bool:
-    return column > 0 and (text[:1].isdigit() or text == "-")
+    return column > 0 and (text.lstrip("+-")[:1].isdigit() or text == "-")

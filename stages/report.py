@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cache.fields import at_least, recipe
 from stages.contract import Job, Result
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
