@@ -24,6 +24,7 @@ from stages.probes.detections import (
     false_alarms,
     hours,
     mean_event_figures,
+    without_threshold,
 )
 from stages.probes.frames import EvaluatedVideo, Pool, pool_of
 from stages.probes.metrics import Figures, figures_of
@@ -189,11 +190,11 @@ def _per_class(
     undefined: Undefined,
 ) -> dict[str, dict[str, Any]]:
     """Per anomaly class: its videos against all normal ones, and within its videos."""
-    found = {}
+    found, blind = {}, without_threshold(videos)
     for subset, name in enumerate(class_names(videos), 2):
         path = f"per_class.{name}"
         mine = np.asarray([bool(v.truth.label) and v.truth.class_name == name for v in videos])
-        why = undefined.reasons.get("events", "no interval of the class is annotated")
+        why = NO_THRESHOLD if blind else "no interval of the class is annotated"
         found[name] = {
             "videos": int(mine.sum()),
             "positive_frames": int(subsets.positives[subset]),
