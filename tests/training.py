@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import numpy as np
 
 from cache.digest import read_json, write_json
 from manifests.schema import PROBING_SCORES, TRAINING_ROWS
-from manifests.table import write_table
+from manifests.table import read_table, write_table
+from stages.probes.training import fitted_files
+
+SMUGGLED = "test/fight_02"
+"""A test video of the small run."""
 
 Row = tuple[str, str, str, int, float]
 """Video id, split, digest of its file, label and score of one segment."""
@@ -51,3 +56,23 @@ def write_scores(folder: Path, rows: Sequence[Row]) -> tuple[float, float]:
     said = read_json(described) if described.exists() else {}
     write_json(described, {**said, "mu": mu, "sigma": sigma})
     return mu, sigma
+
+
+def forged_scorer(scorer: Path, folder: Path, *, tie: bool = False, **changed: str) -> Path:
+    """A copy of a scorer with a row of a test video among those of its fit.
+
+    mu and sigma are made to agree; with `tie`, so are the digests in scorer.json.
+    """
+    shutil.copytree(scorer, folder)
+    path = folder / "probing_scores.parquet"
+    found = read_table(path, PROBING_SCORES).to_pydict()
+    row = {"video_id": SMUGGLED, "split": "test", "digest": "f" * 64, "segment": 0, "label": 1}
+    row |= {"score": 0.5, **changed}
+    write_table(path, PROBING_SCORES, {name: [*found[name], row[name]] for name in found})
+    score = read_table(path, PROBING_SCORES)["score"].to_numpy()
+    record = read_json(folder / "scorer.json")
+    record |= {"mu": float(score.mean()), "sigma": float(score.std())}
+    if tie:
+        record["files"] = fitted_files(folder)
+    write_json(folder / "scorer.json", record)
+    return folder
