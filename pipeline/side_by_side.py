@@ -16,6 +16,8 @@ from pipeline.view import table
 REPLICATES_FILE = "replicates.parquet"
 PAIRED = ("auc", "ap", "macro_within_video_auc")
 """Figures whose difference gets a p-value."""
+FIRST = ("auc", "ap", "ap_trapezoid", "auc_thresholded", "ap_thresholded", *PAIRED[2:])
+"""Figures that are shown before the others."""
 OTHER = frozenset(
     ("absent", "baselines", "bootstrap", "clipped", "counts", "frame_counts", "labels", "missing")
 ) | {"scores", "threshold", "undefined"}
@@ -75,7 +77,7 @@ def compare_value(runs: Sequence[Evaluated]) -> dict[str, Any]:
         for name in PAIRED
     }  # fmt: skip
     figures = []
-    for name in dict.fromkeys(name for found in values for name in found):
+    for name in dict.fromkeys((*FIRST, *(name for found in values for name in found))):
         row = [found.get(name) for found in values]
         if any(value is not None for value in row):
             differences = [_minus(value, row[0]) for value in row[1:]]

@@ -108,7 +108,7 @@ def _cannot_run(config: Config) -> str:
     """Why a base cannot run on this machine, as far as that is seen at once; nothing where it may."""
     videos = config.path("data", "videos")
     if videos is not None and not videos.is_dir():
-        return f"data.videos: there is no folder {videos}"
+        return f"{config.origin}: data.videos: there is no folder {videos}; say where the videos are"
     return ""
 
 

@@ -104,6 +104,7 @@ def work_text(works: Sequence[Work]) -> str:
         rows.append([work.row.name, work.column.name, *cells])
     head = ["row", "column", "to make", "not above", "waiting", "of these stages"]
     return (
-        f"{table(head, rows)}\nnot above: made by no row above; waiting: of what is to be made "
-        "first, and may turn out to be there"
+        f"{table(head, rows)}\n"
+        f"{sum(work.first for work in works)} artifacts are to be made, as far as is known yet; not "
+        "above: by no row above; waiting: for others to be made, and may turn out to be there"
     )

@@ -108,11 +108,11 @@ def sweep_text(family: Family, cells: Sequence[Cell]) -> str:
     head = ["row"]
     for column in columns:
         head += [f"{column.name} published", "ours", "95 %", "difference"]
-    rows = [
-        [name, *(text for cell in row for text in _texts(cell)), row[0].row.text]
-        for name, row in by_row.items()
-    ]
-    lines = [family.title, "", table([*head, ""], rows), ""]
+    rows = [[name, *(text for c in row for text in _texts(c))] for name, row in by_row.items()]
+    shown = table([*head, "|"], [[*row, "|"] for row in rows]).splitlines()
+    words = ["", *(row[0].row.text for row in by_row.values())]
+    body = [f"{line} {text}".rstrip() for line, text in zip(shown, words, strict=True)]
+    lines = [family.title, "", *body, ""]
     lines += [f"{c.name}: {c.title}, {METRICS[c.metric]}, percent" for c in columns]
     lines.append("difference: ours less published, in points; 95 %: of ours, over the test videos")
     lines += _other_figures(cells)
