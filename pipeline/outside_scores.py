@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,11 @@ class Choices:
     seed: int | None = None
     allow_missing: bool = False
     """Whether test videos may have no scores."""
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold that nothing can exceed or that is no number."""
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise ConfigError(f"--threshold {self.threshold}: must be a finite number")
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def _refuse_unknown(names: Sequence[str], index: NameIndex, path: Path) -> None:
     )
     rest = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     raise ConfigError(
-        f"{path}: {len(names)} names are of no video that the lists of the data set name: "
+        f"{path}: names of no video that the lists of the data set name ({len(names)}): "
         f"{shown}{rest}; correct or remove them, or give the list that names them"
     )
 

@@ -296,6 +296,7 @@ def test_scores_of_training_videos_are_left_out_and_told(dataset: Path, tmp_path
         ({**held(clips()), "a": [[0, 50, 1], [60, 100, 1]]}, (), "frames 50 to 59"),
         (held(clips()), ("--unit", "clip"), "a has 100 scores and 100 frames: 7 (one per clip"),
         (held(clips()), ("--column", "x"), "--column x"),
+        (held(clips()), ("--threshold", "nan"), "--threshold nan: must be a finite number"),
     ],
 )
 def test_refused_by_name(

@@ -60,12 +60,12 @@ def test_a_tag_that_could_be_two_is_refused() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"1 names .*'Abuse029_x264'; the nearest .*Abuse028"):
+    with pytest.raises(ConfigError, match=r"\(1\): 'Abuse029_x264'; the nearest .*Abuse028"):
         match_names([KNOWN[1], "Abuse029_x264"], KNOWN, FILE)
 
 
 def test_of_many_unknown_names_ten_are_shown() -> None:
-    with pytest.raises(ConfigError, match=r"12 names .*and 2 more"):
+    with pytest.raises(ConfigError, match=r"\(12\): .*and 2 more"):
         match_names([f"zz{n}" for n in range(12)], KNOWN, FILE)
 
 
