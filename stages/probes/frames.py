@@ -234,7 +234,7 @@ def evaluated_runs(
             for d in detected
             if d.start < truth.evaluated
         ),
-        seconds=None if seconds is None else seconds * truth.evaluated / n_frames,
+        seconds=None if seconds is None else seconds * (truth.evaluated / n_frames),
     )
 
 

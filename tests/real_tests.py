@@ -1,0 +1,28 @@
+"""The test videos that the published lists name, as stage evaluate gets them."""
+
+from functools import cache
+
+import pytest
+
+from manifests.datasets import ucf_crime, xd_violence
+from tests.real_lists import LISTS, ucf_sources, xd_sources
+
+READERS = {"ucf_crime": (ucf_crime, ucf_sources), "xd_violence": (xd_violence, xd_sources)}
+
+
+@cache
+def entries_of(name):
+    """What is annotated of every test video, by its name in the lists; skips where they are not."""
+    if not LISTS.exists():
+        pytest.skip("../shared/data, with the published lists, is not here")
+    reader, sources = READERS[name]
+    return {
+        entry.name: {
+            "label": entry.known.label,
+            "class": entry.known.class_name,
+            "intervals": [[a.start_frame, a.end_frame] for a in entry.known.annotations],
+            "listed_frames": entry.frames,
+        }
+        for entry in reader.catalogue(sources())
+        if entry.known.split == "test"
+    }
