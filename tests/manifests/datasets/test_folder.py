@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.errors import ConfigError
-from manifests.datasets.contract import SUFFIXES, UNLABELLED, Sources, VideoLabel
-from manifests.datasets.folder import read, scan
+from manifests.datasets.contract import SUFFIXES, UNLABELLED, Annotation, Sources, VideoLabel
+from manifests.datasets.folder import catalogue, read, scan
 
 
 def put(root: Path, *paths: str) -> None:
@@ -57,6 +57,59 @@ def test_a_csv_labels_the_videos(tmp_path: Path) -> None:
     assert listing.labels["b"] == UNLABELLED
     with pytest.raises(ConfigError, match=r"1 video \('b'\) of the folder not named"):
         read(Sources(tmp_path, csv, unlisted="error"))
+
+
+HEADER = "video,split,label,class,start_frame,end_frame\n"
+
+
+def test_a_listed_video_may_be_missing_where_that_is_allowed(tmp_path: Path) -> None:
+    put(tmp_path, "x/a.mp4")
+    csv = tmp_path / "labels.csv"
+    csv.write_text(f"{HEADER}x/a.mp4,train,0,Normal,,\nx/gone.mp4,test,1,Fight,3,9\n")
+    with pytest.raises(ConfigError, match=r"line 3: the folder holds no video 'x/gone\.mp4'"):
+        read(Sources(tmp_path, csv))
+    listing = read(Sources(tmp_path, csv, allow_missing=True))
+    assert list(listing.labels) == ["x/a"]
+    (gone,) = listing.absent
+    known = VideoLabel("test", 1, "Fight", (Annotation(3, 9, "Fight"),))
+    assert (gone.name, gone.known) == ("x/gone", known)
+    assert [(d.kind, d.subject, d.stops, d.text) for d in listing.deviations] == [
+        ("missing", "x/gone", False, "x/gone (test, Fight) is not there")
+    ]
+
+
+def test_what_is_wrong_with_a_missing_video_is_refused_all_the_same(tmp_path: Path) -> None:
+    put(tmp_path, "a.mp4")
+    csv = tmp_path / "labels.csv"
+    csv.write_text(f"{HEADER}a,train,0,,,\ngone,test,1,Fight,,\n,train,0,,,\n")
+    with pytest.raises(ConfigError) as caught:
+        read(Sources(tmp_path, csv, allow_missing=True))
+    assert "line 4: the folder holds no video ''" in str(caught.value)
+    assert "'gone': an anomalous test video without an interval" in str(caught.value)
+
+
+def test_frame_counts_are_found_by_the_video_id(tmp_path: Path) -> None:
+    put(tmp_path, "x/a.mp4", "y/a.mp4", "z.mp4")
+    counts = tmp_path / "counts.csv"
+    counts.write_text("video,n_frames,fps\nx/a.mp4,7,25\n./y/a,8,\na,9,\n")
+    listing = read(Sources(tmp_path, frame_counts=(counts,)))
+    assert {v: (e.frames, e.fps) for v, e in listing.entries.items()} == {
+        "x/a": (7, 25.0), "y/a": (8, None),
+    }  # fmt: skip
+    assert [(d.kind, d.subject, d.stops) for d in listing.deviations] == [("frames", "a", False)]
+
+
+def test_the_catalogue_is_the_csv_in_its_order_and_needs_no_video(tmp_path: Path) -> None:
+    csv, counts = tmp_path / "labels.csv", tmp_path / "counts.csv"
+    csv.write_text(f"{HEADER}y/b.mp4,test,1,Fight,3,9\nx\\a.mp4,train,0,,,\ny/b.mp4,,,,20,30\n")
+    counts.write_text("video,n_frames,fps\ny/b,40,24\n")
+    found = catalogue(Sources(None, csv, frame_counts=(counts,)))
+    assert [entry.name for entry in found] == ["y/b", "x/a"]
+    spans = (Annotation(3, 9, "Fight"), Annotation(20, 30, "Fight"))
+    assert found[0].known == VideoLabel("test", 1, "Fight", spans)
+    assert (found[0].frames, found[0].fps, found[1].frames) == (40, 24.0, None)
+    with pytest.raises(ConfigError, match=r"data\.labels is empty"):
+        catalogue(Sources(tmp_path))
 
 
 def test_names_with_dots_signs_blanks_and_other_alphabets_stay_whole(tmp_path: Path) -> None:
