@@ -18,6 +18,9 @@ NORMAL = "Normal"
 """The class of every video that is not anomalous, whatever the lists call it."""
 
 
+_ADJECTIVE = {"train": "training", "test": "test"}
+
+
 class Place(NamedTuple):
     """What the folders that a video lies in say; empty where they say nothing."""
 
@@ -105,8 +108,9 @@ def doubt(entry: Entry, path: str, rules: Rules) -> Deviation | None:
         return Deviation("contradiction", entry.name, text, stops)
     if place.split and known.split and place.split != known.split:
         text = (
-            f"{entry.name} is a {known.split} video by the lists, and lies in {folder!r}, a folder "
-            f"of {place.split} videos: taken as {known.split}"
+            f"{entry.name} is a {_ADJECTIVE[known.split]} video by the lists, and lies in "
+            f"{folder!r}, a folder of {_ADJECTIVE[place.split]} videos: taken as a "
+            f"{_ADJECTIVE[known.split]} video"
         )
         return Deviation("contradiction", entry.name, text, stops=False)
     return None

@@ -23,6 +23,8 @@ from manifests.datasets.nearest import Names
 
 HINTED = 20
 """Up to so many missing videos the file with the nearest name is looked for."""
+LIKENESS = 0.9
+"""How alike that name must be: names of one class differ in a number only."""
 
 
 def folder_of(sources: Sources) -> Path:
@@ -127,7 +129,7 @@ class _Comparison:
 
     def miss(self, absent: Sequence[Entry], allowed: bool) -> None:
         """Say which videos of the lists are not there."""
-        near = Names(self._extra if len(absent) <= HINTED else ())
+        near = Names(self._extra if len(absent) <= HINTED else (), LIKENESS)
         for entry in absent:
             like = near.nearest(entry.name)
             hint = "" if like is None else f"; the nearest name is that of {self._extra[like]!r}"
@@ -144,7 +146,8 @@ class _Comparison:
             expected = official.get(group, 0)
             if group[0] in splits and found[group] != expected:
                 subject = f"{group[0]} {group[1]}"
-                text = f"{subject}: {found[group]} videos, {expected} in the published data set"
+                here = f"{found[group]} video{'' if found[group] == 1 else 's'}"
+                text = f"{subject}: {here}, {expected} in the published data set"
                 self.deviations.append(Deviation("count", subject, text, stops=False))
 
 

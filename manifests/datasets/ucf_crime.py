@@ -77,11 +77,11 @@ class UcfCrime:
 
     def unlisted(self, path: str, name: str) -> VideoLabel | Deviation:
         """A training video where it lies in a folder of them, or bare in the root; else left out."""
-        if self._listed:
-            return _left_out(path, "is named by no list")
         place = self._folder(path)
         if place.class_name == _EVENTS:
             return _left_out(path, "lies in a folder of normal videos for event recognition")
+        if self._listed:
+            return _left_out(path, "is named by no list")
         if place.split == "test":
             return _left_out(path, "lies in a folder of test videos, and is not annotated")
         told = self.class_of(name) if place.class_name or "/" not in path else None

@@ -26,7 +26,7 @@ def test_evaluate_is_told_what_is_absent_and_what_is_listed() -> None:
 def test_only_the_figures_are_made_again() -> None:
     settled, _ = worlds.settle(worlds.world())
     for change in ({"absent": {"train": ("x",)}}, {"listed_frames": {"test/a1": 120}}):
-        changed = dataclasses.replace(settled, **change)  # type: ignore[arg-type]
+        changed = dataclasses.replace(settled, **change)
         assert tuple(worlds.work(plan_all(changed))) == ("evaluate", "report")
 
 

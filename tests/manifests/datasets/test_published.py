@@ -83,7 +83,8 @@ def test_counts_that_are_not_the_published_ones_are_said(
     assert not any(d.stops for d in counted)
     for d in counted:
         present, expected = differing[d.subject]
-        assert f"{present} videos, {expected} in the published data set" in d.text
+        assert d.text.startswith(f"{d.subject}: {present} video")
+        assert d.text.endswith(f", {expected} in the published data set")
 
 
 def test_missing_videos_stop_a_run_unless_they_may_be_missing(
