@@ -108,7 +108,9 @@ def _cannot_run(config: Config) -> str:
     """Why a base cannot run on this machine, as far as that is seen at once; nothing where it may."""
     videos = config.path("data", "videos")
     if videos is not None and not videos.is_dir():
-        return f"{config.origin}: data.videos: there is no folder {videos}; say where the videos are"
+        return (
+            f"{config.origin}: data.videos: there is no folder {videos}; say where the videos are"
+        )
     return ""
 
 
@@ -132,9 +134,20 @@ def source_of(runs: Runs, row: Row, column: Column) -> Column | None:
 
 
 def cell_config(runs: Runs, row: Row, column: Column) -> tuple[Variant, Config]:
-    """The variant of a cell and its configuration, whether or not its scorer is there."""
+    """The variant of a cell and its configuration, whether or not its scorer is there.
+
+    Rows of the family that differ in nothing but the figure they show, or whose scorer is the
+    column's own, share one run: that of the first of them, whichever rows are asked for.
+    """
     base, scorer = runs.bases[column.base], ""
     source = source_of(runs, row, column)
+    row = next(
+        other
+        for other in runs.family.rows
+        if not other.only_published
+        and other.overrides == row.overrides
+        and source_of(runs, other, column) == source
+    )
     if source is not None:
         folder = cell_config(runs, row, source)[1].results / "scorer"
         # Relative: results that are moved together still find one another.
@@ -195,7 +208,6 @@ class _Sweeper:
         source = source_of(self._runs, row, column)
         lacking = self._without_scorer(row, source) if source else ""
         variant, config = cell_config(self._runs, row, column)
-        # Rows that differ in nothing but the figure they show share one run.
         key = column.base, canonical(dict(variant.overrides))
         if key not in self._done:
             before = self._before.setdefault(column.base, [])

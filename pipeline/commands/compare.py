@@ -106,7 +106,8 @@ def _sweep_family(
         click.echo(json.dumps(value, indent=2) if as_json else work_text(works))
         return
     cells = run_sweep(runs, Progress(quiet=quiet))
-    ran = {c.column.base for c in cells if c.ours is not None}
+    # A part does not take the place of the whole table.
+    ran = {c.column.base for c in cells if c.ours is not None and not rows and not column}
     written = write_beside(family, cells, [runs.bases[base].results for base in sorted(ran)])
     if out is not None:
         write_sweep(out, cells)
