@@ -11,7 +11,7 @@ from cache.errors import ConfigError
 from cache.store import Store
 from manifests.datasets.contract import Listing
 from manifests.datasets.listing import ListedVideo, listed_videos, listing_values
-from pipeline.config import Config
+from pipeline.config import Config, changed
 from pipeline.deviations import KINDS, PHRASES, frame_differences, remedy
 from pipeline.gather import (
     Choices,
@@ -38,11 +38,12 @@ def check_value(config: Config) -> dict[str, Any]:
     digested, as `plan` does; no video is decoded. Raises ConfigError where the folder or a list
     cannot be read at all.
     """
-    listing = look(config)
+    refused: list[str] = []
+    listing = _look(config, refused)
     store, choices = Store.open(config.store), Choices()
     world = world_of_files(config, store, choices, listing)
     world = digested(world, store, listing, choices, lambda done, total: None)
-    refused = _deviations_refused(listing)
+    refused += _deviations_refused(listing)
     probing = _probing(world, listing, refused)
     world = _tried(lambda: with_videos(world, store, choices), world, refused)
     _tried(lambda: _with_fitting_model(world, store, choices), world, refused)
@@ -61,6 +62,22 @@ def check_value(config: Config) -> dict[str, Any]:
         "frames": _frames(world, listing),
         "refused": refused,
     }
+
+
+def _look(config: Config, refused: list[str]) -> Listing:
+    """The listing; for a folder of one's own also where its label file and it are at odds.
+
+    There a run is refused while the label file is read, by line; here all of it is to be said.
+    """
+    try:
+        return look(config)
+    except ConfigError as error:
+        if config.sections["data"].kind != "folder":
+            raise
+        lenient = {"data.allow_missing": True, "data.unlisted": "score"}
+        listing = look(changed(config, lenient, config.origin))
+        refused.append(str(error))
+        return listing
 
 
 def _tried(make: Any, otherwise: World, refused: list[str]) -> World:

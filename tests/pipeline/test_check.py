@@ -254,7 +254,22 @@ def test_a_folder_with_a_missing_video_is_refused_unless_it_may_be_missing(
     tmp_path: Path, hiprobe: Hiprobe
 ) -> None:
     config = measured_set(tmp_path)
+    assert hiprobe("plan", config).code == 2
+    with (tmp_path / "labels.csv").open("a") as file:
+        file.writelines(f"test/gone{n}.mp4,test,0,Normal,,\n" for n in range(30))
     called = hiprobe("check", config)
     assert called.code == 2
+    assert called.out.count(" (test, Normal) is not there") == 31  # the error shows twenty
     assert "line 4: the folder holds no video 'test/gone.mp4'" in called.out
     assert hiprobe("check", config, "--set", "data.allow_missing=true").code == 0
+
+
+def test_a_label_file_that_cannot_be_read_is_refused_as_it_is(
+    tmp_path: Path, hiprobe: Hiprobe
+) -> None:
+    config = measured_set(tmp_path)
+    with (tmp_path / "labels.csv").open("a") as file:
+        file.write("train/n.mp4,train,7,,,\n")
+    called = hiprobe("check", config)
+    assert called.code == 2
+    assert "line 5: video 'train/n': label is '7'" in called.out
