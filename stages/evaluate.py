@@ -47,17 +47,18 @@ class Settings:
 def compute(job: Job[Settings]) -> Result:
     """Write metrics.json, curves.parquet and replicates.parquet.
 
-    Reads "intervals" (localize) of every test video and "scorer", and the values "truth" {video_id: {"label",
-    "class", "intervals", "listed_frames"}} of exactly these videos, "missing" [video ids that failed
-    before], "absent" {"train" | "test": [names of listed videos that are not there]} and "tested"
-    {video_id: sha256 of its file}. Raises LeakageError where the scorer was fitted on one of them,
-    ConfigError where the annotations do not fit the videos. A figure that is not defined is
-    null and its reason stands under "undefined".
+    Reads "intervals" (localize) of every test video and "scorer", and the values "truth" {video_id:
+    {"label", "class", "intervals", "listed_frames"}} of exactly these videos, "missing" [video ids
+    that failed before], "absent" {"train" | "test": [names of listed videos that are not there]} and
+    "tested" {video_id: sha256 of its file}. Raises LeakageError where the scorer was fitted on one
+    of them, ConfigError where the annotations do not fit the videos. A figure that is not defined
+    is null and its reason stands under "undefined".
     """
     from manifests.table import write_table
     from stages.probes.evaluation import evaluation_of
     from stages.probes.frames import pool_of
     from stages.probes.training import require_unseen, training_scores
+    from stages.reporting.coverage import remarks_of
 
     settings, begin = job.settings, time.perf_counter()
     missing = sorted(job.values["missing"])
@@ -79,7 +80,7 @@ def compute(job: Job[Settings]) -> Result:
     write_json(job.out / "metrics.json", metrics)
     write_table(job.out / "curves.parquet", CURVES, _curves(pool_of(videos)))
     write_table(job.out / "replicates.parquet", REPLICATES, found.replicate_columns())
-    notes = (f"{len(missing)} test videos are missing from the figures",) if missing else ()
+    notes = tuple(remark.text for remark in remarks_of(metrics))
     seconds = {"read": read - begin, "compute": time.perf_counter() - read}
     return Result(
         len(videos), seconds=seconds, notes=notes, auxiliary=frozenset({"replicates.parquet"})
@@ -122,7 +123,7 @@ def _read(job: Job[Settings], video: str) -> EvaluatedVideo:
 
 def _absent(job: Job[Settings]) -> dict[str, Any]:
     """Listed videos that are not there, by split, with their number."""
-    absent = job.values.get("absent", {})
+    absent = job.values["absent"]
     return {split: {"count": len(v), "videos": sorted(v)} for split, v in sorted(absent.items())}
 
 

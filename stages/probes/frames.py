@@ -132,7 +132,7 @@ def read_truth(
             f"{video_id}: labels = {view!r} evaluates none of its {n_frames} frames; use 'exact'"
         )
     past = int(view == "inclusive")
-    listed = entry.get("listed_frames")
+    listed = entry["listed_frames"]
     for start, end in given:
         _require_frames(video_id, (start, end), n_frames, listed, view)
     inside = [(s, min(e + past, evaluated)) for s, e in given if s < evaluated]

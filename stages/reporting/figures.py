@@ -56,7 +56,6 @@ NAMED: tuple[tuple[str, tuple[tuple[str, str, str, Unit], ...]], ...] = (
             ("ap_trapezoid", "AP by trapezoids", "area under straight lines between the points of the curve, as many papers compute it", "share"),
             ("auc_thresholded", "ROC AUC after the threshold", "of the binary curve, 1 above T: reproduces the HiProbe-VAD paper's reading", "share"),
             ("ap_thresholded", "Average precision after the threshold", "of the same curve", "share"),
-            ("ap_thresholded", "Average precision after the threshold", "of the same curve", "share"),
             ("unsmoothed.auc", "ROC AUC without smoothing", "the scorer's own scores", "share"),
             ("unsmoothed.ap", "Average precision without smoothing", "the scorer's own scores", "share"),
             ("unsmoothed.ap_trapezoid", "AP by trapezoids without smoothing", "the scorer's own scores", "share"),

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from cache.digest import read_json, write_json
 from cache.errors import ConfigError, ItemError
 from cache.fields import notes
-from manifests.schema import CURVES, INTERVALS, SMOOTHED
+from manifests.schema import CURVES, INTERVALS, REPLICATES, SMOOTHED
 from manifests.table import read_table, write_table
 from stages import evaluate
 from stages.contract import Job
@@ -18,9 +18,9 @@ from tests.training import write_scores
 
 THRESHOLD = 0.5
 TRUTH = {
-    "a": {"label": 1, "class": "Abuse", "intervals": [[30, 80]]},
-    "b/c.d": {"label": 1, "class": "Riot", "intervals": [[0, 10], [90, 150]]},
-    "n": {"label": 0, "class": "Normal", "intervals": []},
+    "a": {"label": 1, "class": "Abuse", "intervals": [[30, 80]], "listed_frames": None},
+    "b/c.d": {"label": 1, "class": "Riot", "intervals": [[0, 10], [90, 150]], "listed_frames": 150},
+    "n": {"label": 0, "class": "Normal", "intervals": [], "listed_frames": None},
 }
 FRAMES = {"a": 100, "b/c.d": 148, "n": 75}
 
@@ -48,7 +48,10 @@ def make_video(folder, n, seed, length=24, **rule):
     return np.repeat(smoothed, ends - starts), np.repeat(score, ends - starts), len(above)
 
 
-def make_job(tmp_path, truth=TRUTH, missing=(), frames=FRAMES, out="out", **changed):
+ABSENT = {"test": [], "train": []}
+
+
+def make_job(tmp_path, truth=TRUTH, missing=(), absent=ABSENT, frames=FRAMES, out="out", **changed):
     scores = {}
     for number, (name, n) in enumerate(frames.items()):
         if not (tmp_path / name).exists():
@@ -57,7 +60,7 @@ def make_job(tmp_path, truth=TRUTH, missing=(), frames=FRAMES, out="out", **chan
     chosen = evaluate.Settings(**{"bootstrap": 50, **changed})
     many = {"intervals": {name: Folder(tmp_path / name) for name in sorted(frames)}}
     write_scores(tmp_path / "scorer", [("train/n", "train", "0f", 0, 0.2)])
-    values = {"truth": truth, "missing": list(missing)}
+    values = {"truth": truth, "missing": list(missing), "absent": absent}
     values["tested"] = {name: f"bytes of {name}" for name in frames}
     inputs = {"scorer": Folder(tmp_path / "scorer")}
     return Job("set", chosen, tmp_path / out, inputs, many, values), scores
@@ -90,10 +93,12 @@ def test_metrics_equal_those_of_frames(tmp_path):
             "start_frame": 90,
             "end_frame": 150,
             "n_frames": 148,
-            "listed": None,
+            "listed": 150,
         }
     ]
+    assert found["frame_counts"] == [{"video_id": "b/c.d", "decoded": 148, "listed": 150}]
     assert found["missing"] == {"count": 0, "videos": []}
+    assert found["labels"] == "exact"
     assert found["threshold"]["rule"] == "kappa"
     assert list(found["events"]) == ["0.1", "0.3", "0.5"]
     assert found["undefined"] == {}
@@ -120,7 +125,57 @@ def test_missing_videos_are_reported(tmp_path):
     result = evaluate.compute(job)
     missing = read_json(job.out / "metrics.json")["missing"]
     assert missing == {"count": 2, "videos": ["y", "z"]}
-    assert result.notes == ("2 test videos are missing from the figures",)
+    assert result.notes == (
+        "2 test videos failed and are not in these figures",
+        "1 video has another number of frames than the lists say",
+        "1 annotated interval ends after the video and was clipped",
+    )
+
+
+def test_videos_that_the_lists_name_and_that_are_not_there_are_reported(tmp_path):
+    job, _ = make_job(tmp_path, absent={"test": ["y", "x"], "train": ["t"]})
+    result = evaluate.compute(job)
+    assert read_json(job.out / "metrics.json")["absent"] == {
+        "test": {"count": 2, "videos": ["x", "y"]},
+        "train": {"count": 1, "videos": ["t"]},
+    }
+    assert result.notes[:2] == (
+        "2 test videos that the lists name are not there, and so not in these figures",
+        "1 training video that the lists name is not there",
+    )
+
+
+@pytest.mark.parametrize("view", ["exact", "inclusive", "floor16"])
+def test_annotations_are_read_in_the_view_that_is_asked_for(tmp_path, view):
+    job, scores = make_job(tmp_path, labels=view)
+    evaluate.compute(job)
+    found = read_json(job.out / "metrics.json")
+    labels, smoothed = [], []
+    for name, n in FRAMES.items():
+        kept = n // 16 * 16 if view == "floor16" else n
+        spans = TRUTH[name]["intervals"]
+        last = 0 if view == "inclusive" else -1
+        labels += [any(s <= frame <= e + last for s, e in spans) for frame in range(kept)]
+        smoothed += scores[name][0][:kept].tolist()
+    assert found["labels"] == view
+    assert found["counts"]["frames"] == len(labels)
+    assert found["counts"]["positive_frames"] == sum(labels)
+    assert found["auc"] == pytest.approx(roc_auc_score(labels, smoothed), rel=1e-12)
+
+
+def test_replicates_are_kept_and_are_what_the_intervals_are_made_of(tmp_path):
+    job, _ = make_job(tmp_path, bootstrap=80)
+    result = evaluate.compute(job)
+    assert result.auxiliary == {"replicates.parquet"}
+    found = read_json(job.out / "metrics.json")["bootstrap"]
+    table = read_table(job.out / "replicates.parquet", REPLICATES).to_pandas()
+    assert table["replicate"].tolist() == list(range(80))
+    for name in ("auc", "ap", "ap_trapezoid", "macro_within_video_auc"):
+        defined = table[name].dropna()
+        assert len(defined) == found[name]["replicates"]
+        low, high = np.quantile(defined, [0.025, 0.975])
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx((low, high))
+    assert table["auc"].isna().any()  # some replicates draw the normal video alone
 
 
 def test_one_label_gives_nulls_with_reasons_and_no_curve(tmp_path):
@@ -151,12 +206,20 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path):
         ({**TRUTH, "q": TRUTH["n"]}, [], r"1 test videos \(q\) are annotated and were not"),
         (TRUTH, ["a"], r"1 test videos \(a\) are given both as evaluated and as missing"),
         (
-            {**TRUTH, "a": {"label": 1, "class": "Abuse", "intervals": [[100, 120]]}},
+            {
+                **TRUTH,
+                "a": {
+                    "label": 1,
+                    "class": "Abuse",
+                    "intervals": [[100, 120]],
+                    "listed_frames": None,
+                },
+            },
             [],
             r"a: the annotated interval \[100, 120\) starts past the end, the video has 100",
         ),
         (
-            {**TRUTH, "a": {"label": 1, "class": "Abuse", "intervals": []}},
+            {**TRUTH, "a": {"label": 1, "class": "Abuse", "intervals": [], "listed_frames": None}},
             [],
             r"a: label is 1 and 0 intervals",
         ),

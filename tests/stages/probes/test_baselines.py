@@ -44,7 +44,12 @@ def short_videos():
     lengths = {"a": (30, [(4, 11)]), "b": (57, [(0, 20), (50, 57)]), "n": (41, []), "m": (8, [])}
     videos = []
     for name, (n, intervals) in lengths.items():
-        entry = {"label": int(bool(intervals)), "class": "x", "intervals": intervals}
+        entry = {
+            "label": int(bool(intervals)),
+            "class": "x",
+            "intervals": intervals,
+            "listed_frames": None,
+        }
         truth, starts = read_truth(name, entry, n), np.arange(0, n, 7)
         zeros = np.zeros(len(starts))
         videos.append(evaluated_runs(name, truth, starts, n, zeros, zeros, None, [], None))

@@ -102,7 +102,12 @@ def test_a_band_is_made_of_the_defined_replicates():
 
 def test_a_sample_is_its_videos_frames_and_intervals_and_not_their_scores():
     def video(name, n=40, intervals=((3, 9),), score=0.5):
-        entry = {"label": int(bool(intervals)), "class": "Abuse", "intervals": intervals}
+        entry = {
+            "label": int(bool(intervals)),
+            "class": "Abuse",
+            "intervals": intervals,
+            "listed_frames": None,
+        }
         starts, scores = np.asarray([0]), np.asarray([score])
         truth = read_truth(name, entry, n)
         return evaluated_runs(name, truth, starts, n, scores, scores, None, [], None)

@@ -1,15 +1,22 @@
 """The figures of a data set equal those of expanded frames; what is undefined has a reason."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import (
+    auc,
+    average_precision_score,
+    brier_score_loss,
+    precision_recall_curve,
+    roc_auc_score,
+)
 
 from cache.keys import canonical
-from stages.probes.evaluation import metrics_of
+from stages.probes.evaluation import evaluation_of, metrics_of
 from stages.probes.frames import Detection, evaluated_video, read_truth
 from stages.probes.spans import Spans
 
@@ -22,7 +29,12 @@ def make_video(name, n, intervals, seed, class_name="Abuse", detected=()):
     generator = np.random.default_rng(seed)
     score = np.round(generator.random(len(starts)), 1)
     columns = {"score": score, "smoothed": np.round(generator.random(len(starts)), 1)}
-    entry = {"label": int(bool(intervals)), "class": class_name, "intervals": intervals}
+    entry = {
+        "label": int(bool(intervals)),
+        "class": class_name,
+        "intervals": intervals,
+        "listed_frames": None,
+    }
     spans = Spans(starts, ends, starts / 30, ends / 30)
     truth = read_truth(name, entry, n)
     return evaluated_video(
@@ -192,3 +204,62 @@ def test_every_null_has_a_reason_and_every_reason_a_null(shapes, seed):
 
     walk({name: value for name, value in found.items() if name != "undefined"}, "")
     assert nulls == set(found["undefined"])
+
+
+def test_neither_the_order_of_videos_nor_that_of_detections_matters():
+    videos = a_data_set()
+    found = evaluation_of(videos, bootstrap=20, seed=0, tiou=(0.1,))
+    again = evaluation_of(videos[::-1], bootstrap=20, seed=0, tiou=(0.1,))
+    assert canonical(found.metrics) == canonical(again.metrics)
+    for name, values in found.replicates.items():
+        np.testing.assert_array_equal(again.replicates[name], values)
+
+
+def test_replicate_k_draws_the_same_videos_whatever_the_scores():
+    """What a paired comparison rests on: of one sample, the same replicates are undefined."""
+    videos = [make_video("a", 50, [[3, 9]], 1), *(make_video(n, 50, [], 2) for n in "bcd")]
+    others = [make_video("a", 50, [[3, 9]], 8), *(make_video(n, 50, [], 9) for n in "bcd")]
+    one, two = (evaluation_of(v, bootstrap=60, seed=1, tiou=()) for v in (videos, others))
+    assert one.metrics["bootstrap"]["sample"] == two.metrics["bootstrap"]["sample"]
+    without = np.isnan(one.replicates["auc"])
+    np.testing.assert_array_equal(without, np.isnan(two.replicates["auc"]))
+    assert 5 < without.sum() < 40
+    assert [c is None for c in one.replicate_columns()["auc"]] == without.tolist()
+
+
+def test_without_a_threshold_what_rests_on_one_is_undefined_and_the_rest_is_not():
+    videos = [
+        dataclasses.replace(video, threshold=None, detected=(), seconds=None)
+        for video in a_data_set()
+    ]
+    found, with_both = measure(videos), measure(a_data_set())
+    no_threshold = "no threshold is given, so nothing is detected"
+    for name in ("auc_thresholded", "false_alarms_per_hour", "events.0.5.f1", "event_map"):
+        assert found["undefined"][name] == no_threshold
+    assert found["undefined"]["per_class.Abuse.event_ap.0.1"] == no_threshold
+    assert found["undefined"]["counts.hours"] == "the length of a video is not known"
+    for name in ("auc", "ap", "per_class", "video_level_auc", "baselines", "calibration"):
+        if name == "per_class":
+            for figures in (*found[name].values(), *with_both[name].values()):
+                del figures["event_ap"]
+        assert found[name] == with_both[name]
+
+
+def test_without_a_length_only_rates_are_undefined():
+    found = measure([dataclasses.replace(video, seconds=None) for video in a_data_set()])
+    assert set(found["undefined"]) == {
+        "false_alarms_per_hour",
+        "counts.hours",
+        "counts.normal_hours",
+    }
+
+
+def test_calibration_is_that_of_the_frames_of_the_smoothed_curve():
+    videos = a_data_set()
+    labels, scores = frames_of(videos)
+    found = measure(videos)["calibration"]
+    assert found["brier"] == pytest.approx(brier_score_loss(labels, scores), rel=1e-12)
+    beyond = [dataclasses.replace(video, smoothed=4 * video.smoothed - 1) for video in videos]
+    found = measure(beyond)
+    assert found["calibration"] == {"ece": None, "brier": None, "base_rate_brier": None}
+    assert found["undefined"]["calibration.ece"] == "scores from -1 to 3 are no probabilities"

@@ -33,6 +33,7 @@ def evaluated(video: int, scores: Floats) -> EvaluatedVideo:
         "label": video % 2,
         "class": "Fight" if video % 2 else "Normal",
         "intervals": intervals,
+        "listed_frames": None,
     }
     name = f"v{video:02}"
     starts = np.arange(0, n, FRAMES)

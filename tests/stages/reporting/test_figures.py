@@ -85,7 +85,10 @@ def test_the_figures_of_an_evaluation_all_have_a_place() -> None:
             start_s=np.asarray([0.0, 1.0]), end_s=np.asarray([1.0, 2.0]),
         )  # fmt: skip
         columns = {"score": np.asarray([0.2, 0.7]), "smoothed": np.asarray([0.3, 0.6])}
-        record = {"label": label, "class": "Fight", "intervals": [list(i) for i in intervals]}
+        record = {
+            "label": label, "class": "Fight", "intervals": [list(i) for i in intervals],
+            "listed_frames": None,
+        }  # fmt: skip
         truth = frames.read_truth(name, record, 48)
         return frames.evaluated_video(
             name, truth, spans, columns, 0.5, [frames.Detection(24, 48, 0.7)]
