@@ -152,7 +152,7 @@ def test_a_second_run_does_nothing_and_imports_nothing_heavy(demo: Demo) -> None
     assert not loaded & heavy
 
 
-@pytest.mark.parametrize("command", ["status", "plan"])
+@pytest.mark.parametrize("command", ["status", "plan", "check"])
 def test_reporting_commands_import_nothing_heavy(demo: Demo, command: str) -> None:
     code = (
         "import sys\nfrom pipeline.cli import main\n"
@@ -279,6 +279,21 @@ def test_three_more_videos_are_three_items_and_the_reduces(
     done = hiprobe("run", own_demo.config, "--quiet", "--json", "--until", "sample")
     # The same timeline gives the same plan of keyframes: early cutoff, nothing to make.
     assert built(done) == {"index": 1, "decode": 3}
+
+
+def test_figures_without_a_missing_video_say_so(own_demo: Demo, hiprobe: Hiprobe) -> None:
+    (own_demo.folder / "data/videos/test/fight_02.mp4").unlink()
+    counts = own_demo.folder / "counts.csv"
+    counts.write_text("video,n_frames\ntest/fight_03,7\n")
+    given = ("data.allow_missing=true", f'data.frame_counts=["{counts}"]')
+    words = [word for field in given for word in ("--set", field)]
+    assert hiprobe("check", own_demo.config).code == 2
+    done = hiprobe("run", own_demo.config, "--quiet", "--json", *words)
+    assert built(done) == {"index": 1, "evaluate": 1, "report": 1}
+    metrics = json.loads((own_demo.folder / "metrics.json").read_text())
+    assert metrics["absent"]["test"] == {"count": 1, "videos": ["test/fight_02"]}
+    assert [(f["video_id"], f["listed"]) for f in metrics["frame_counts"]] == [("test/fight_03", 7)]
+    assert "test/fight_02" in hiprobe("show", own_demo.config).out
 
 
 def test_only_one_stage_and_what_it_lacks(own_demo: Demo, hiprobe: Hiprobe) -> None:
