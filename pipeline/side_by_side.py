@@ -126,10 +126,11 @@ def compare_text(value: Mapping[str, Any]) -> str:
     lines.append(
         f"differences are to {first['name']}, in percentage points where figures are shares"
     )
-    lines.append(
-        f"p: two-sided, paired bootstrap over the test videos, {value['replicates']} replicates: "
-        f"no less than {2 / (value['replicates'] + 1):.2g}"
-    )
+    if any(p is not None for found in value["figures"] for p in found["p"]):
+        lines.append(
+            f"p: two-sided, paired bootstrap over the test videos, {value['replicates']} "
+            f"replicates: no less than {2 / (value['replicates'] + 1):.2g}"
+        )
     lines += [f"no p of {name}: {why}" for name, why in value["unpaired"].items()]
     lines += [text for run in value["runs"] if (text := incomplete_text(run))]
     return "\n".join(lines)
