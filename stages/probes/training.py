@@ -204,8 +204,10 @@ def require_unseen(fitted: Mapping[str, str], tested: Mapping[str, str]) -> None
     if seen:
         shown = ", ".join(f"{v} (as {fitted[tested[v]]})" for v in seen[:5])
         more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
+        plural = "s" if len(seen) > 1 else ""
         raise LeakageError(
-            f"the scorer was fitted on the very files of {len(seen)} test videos: {shown}{more}; "
+            f"the scorer was fitted on the very files of {len(seen)} test video{plural}: {shown}"
+            f"{more}; "
             "figures on them would say nothing of videos that it has not seen: use a scorer that "
             "was fitted without them, or take them out of the test split"
         )

@@ -57,7 +57,7 @@ class TestTheWorld:
     def test_an_outside_scorer_that_was_fitted_on_a_test_video(self) -> None:
         fitted = {worlds.sha("bytes of train/a1"): "a", worlds.sha("bytes of test/a2"): "elsewhere"}
         scorer = OutsideScorer(Path("scorer"), worlds.sha("scorer"), {}, "", fitted)
-        with pytest.raises(LeakageError, match=r"1 test videos: test/a2 \(as elsewhere\);"):
+        with pytest.raises(LeakageError, match=r"1 test video: test/a2 \(as elsewhere\);"):
             refuse_leaks(dataclasses.replace(worlds.world(), scorer=scorer))
         del fitted[worlds.sha("bytes of test/a2")]
         refuse_leaks(dataclasses.replace(worlds.world(), scorer=scorer))
@@ -148,7 +148,7 @@ class TestTheCommandLine:
         for command in ("plan", "run"):
             called = hiprobe(command, own_demo.config, *outside)
             assert called.code == 2, called.out
-            assert f"1 test videos: train/renamed (as {USED})" in called.out
+            assert f"1 test video: train/renamed (as {USED})" in called.out
         assert not (own_demo.folder.parent / "outside").exists()
 
     @pytest.mark.parametrize(

@@ -235,5 +235,5 @@ def test_evaluation_of_what_was_fitted_on(stages: Stages) -> None:
     fitted = value_of("sources", stages.world, stages.plans)[USED]
     tested = {**job.values["tested"], SMUGGLED: fitted}
     bad = dataclasses.replace(job, values={**job.values, "tested": tested})
-    with pytest.raises(LeakageError, match=rf"test videos: {SMUGGLED} \(as {USED}\);"):
+    with pytest.raises(LeakageError, match=rf"1 test video: {SMUGGLED} \(as {USED}\);"):
         compute(bad, "evaluate")

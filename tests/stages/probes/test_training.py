@@ -222,7 +222,7 @@ def test_a_table_without_rows_or_without_a_split_is_refused(tmp_path):
 def test_what_was_fitted_on_may_not_be_tested_whatever_its_name():
     fitted = {"0f": "n", "1f": "x"}
     require_unseen(fitted, {"n": "aa", "x": "bb", "unreadable": ""})
-    with pytest.raises(LeakageError, match=r"files of 1 test videos: test/y \(as x\);"):
+    with pytest.raises(LeakageError, match=r"files of 1 test video: test/y \(as x\);"):
         require_unseen(fitted, {"test/y": "1f", "test/z": "2f"})
     many = {f"t{n}": "0f" for n in range(8)}
     with pytest.raises(LeakageError, match=r"of 8 test .* t4 \(as n\) and 3 more;"):
