@@ -69,6 +69,17 @@ def test_a_video_of_both_splits_is_a_test_video_and_stops(ucf: Sources) -> None:
     assert listing.labels["Abuse/Abuse101_x264"].split == "test"
 
 
+def test_the_file_whose_path_ends_like_that_of_the_list_goes_before_others(ucf: Sources) -> None:
+    assert ucf.root is not None
+    other = ucf.root / "AAA/Abuse/old/Abuse000_x264.mp4"  # of its class too, and first by path
+    other.parent.mkdir(parents=True)
+    other.write_text("other")
+    listing = ucf_crime.read(ucf)
+    assert "Abuse/Abuse000_x264" in listing.labels
+    assert told(listing) == [("duplicate", "Abuse000_x264", False)]
+    assert "'AAA/Abuse/old/Abuse000_x264.mp4' is left out" in said(listing)[0].text
+
+
 def test_a_name_twice_in_a_list_counts_once(ucf: Sources) -> None:
     add(ucf.train_list, "Abuse/abuse001_x264.mp4")
     add(ucf.test_list, "Abuse/Abuse101_x264.mp4")
