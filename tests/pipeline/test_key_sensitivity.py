@@ -126,6 +126,7 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "evaluate.bootstrap": (10, after("evaluate")),
     "evaluate.seed": (1, after("evaluate")),
     "evaluate.tiou": ([0.5], after("evaluate")),
+    "evaluate.labels": ("inclusive", after("evaluate")),
     "report.note": ("Untrained.", ("report",)),
     "report.videos": (3, ("report",)),
     "report.thumbnails": (2, ("report",)),
