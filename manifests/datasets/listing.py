@@ -24,6 +24,8 @@ class ListedVideo(NamedTuple):
     class_name: str
     intervals: Sequence[Sequence[Any]]
     """[start_frame, end_frame, class] each, half-open, sorted."""
+    name: str = ""
+    """What the lists call it; empty where that is the video id."""
 
 
 def listing_values(listing: Listing, digests: Mapping[str, str]) -> list[list[Any]]:
@@ -38,7 +40,9 @@ def listing_values(listing: Listing, digests: Mapping[str, str]) -> list[list[An
         intervals = [[a.start_frame, a.end_frame, a.class_name] for a in known.annotations]
         digest = digests.get(file.video_id, "")
         source = (file.video_id, file.path, file.bytes, digest)
-        rows.append([*source, known.split, known.label, known.class_name, intervals])
+        entry = listing.entries.get(file.video_id)
+        name = "" if entry is None or entry.name == file.video_id else entry.name
+        rows.append([*source, known.split, known.label, known.class_name, intervals, name])
     return rows
 
 

@@ -21,10 +21,11 @@ def choose_probing(
     anomalous as far as they reach (an odd one is normal), and in each label in proportion to its
     classes (largest remainder, ties in the seeded order).
 
-    Within a class the videos are ordered by sha256 of seed and video id, and the first are taken.
-    So the choice depends only on seed, share or count, and the set of (video id, label, class) of
-    the candidates, not on sizes, paths, dates or the order of rows; and a video that is added or
-    removed moves the quotas by what its share is and else leaves the subset as it was.
+    Within a class the videos are ordered by sha256 of seed and name (the one in the published lists;
+    the video id where there is no list), and the first are taken. So the choice depends only on
+    seed, share or count, and the set of (name, label, class) of the candidates, not on sizes, dates,
+    the folders of a published data set or the order of rows; and a video that is added or removed
+    moves the quotas by what its share is and else leaves the subset as it was.
 
     Raises ConfigError for a `count` that the candidates cannot fill, and for names in `videos` that
     are unknown, not in the training split, not labelled, not readable, or the same file as another.
@@ -66,7 +67,7 @@ def _judged(rows: Sequence[ListedVideo]) -> list[tuple[ListedVideo, str | None]]
     """Every labelled training video, sorted, and why it may not be in the probing subset."""
     tested, taken = _tested(rows), dict[str, str]()
     found = []
-    for row in sorted(rows):
+    for row in sorted(rows, key=_name):
         if row.split == "train" and row.label is not None:
             fault = _fault(row, tested, taken)
             if fault is None:
@@ -82,14 +83,14 @@ def _tested(rows: Sequence[ListedVideo]) -> dict[str, str]:
 
 def _draw(group: list[ListedVideo], quota: int, seed: int) -> frozenset[str]:
     """Draw `quota` videos of one label, in proportion to its classes."""
-    classes: dict[str, list[str]] = {}
+    classes: dict[str, list[ListedVideo]] = {}
     for row in group:
-        classes.setdefault(row.class_name, []).append(row.video_id)
-    quotas = _apportion({name: len(ids) for name, ids in classes.items()}, quota, seed)
+        classes.setdefault(row.class_name, []).append(row)
+    quotas = _apportion({name: len(rows) for name, rows in classes.items()}, quota, seed)
     return frozenset(
-        video_id
-        for name, ids in classes.items()
-        for video_id in sorted(ids, key=lambda v: _order(seed, v))[: quotas[name]]
+        row.video_id
+        for name, rows in classes.items()
+        for row in sorted(rows, key=lambda r: _order(seed, _name(r)))[: quotas[name]]
     )
 
 
@@ -101,6 +102,11 @@ def _apportion(sizes: Mapping[str, int], quota: int, seed: int) -> dict[str, int
     ranked = sorted(shares, key=lambda name: (-shares[name][1], _order(seed, name)))
     extra = Counter(ranked[:left])
     return {name: share + extra[name] for name, (share, _) in shares.items()}
+
+
+def _name(row: ListedVideo) -> str:
+    """What a video is drawn by."""
+    return row.name or row.video_id
 
 
 def _order(seed: int, name: str) -> bytes:

@@ -10,6 +10,7 @@ from cache.keys import canonical
 from manifests.datasets.contract import (
     UNLABELLED,
     Annotation,
+    Entry,
     Listing,
     SourceFile,
     VideoLabel,
@@ -28,7 +29,8 @@ def listing(mtime_ns: int = 1, inode: int = 1) -> Listing:
         for name, size in [("a", 5), ("b", 7)]
     )
     known = VideoLabel("test", 1, "Riot", (Annotation(3, 9, "Riot"), Annotation(20, 21, "Fire")))
-    return Listing(files, {"a": known, "b": UNLABELLED}, ("a warning",))
+    entries = {"a": Entry("a", known), "b": Entry("B", UNLABELLED)}
+    return Listing(files, {"a": known, "b": UNLABELLED}, ("a warning",), entries)
 
 
 DIGESTS = {"a": "aa", "b": "bb"}
@@ -37,8 +39,8 @@ DIGESTS = {"a": "aa", "b": "bb"}
 def test_a_listing_is_one_plain_json_value() -> None:
     values = listing_values(listing(), DIGESTS)
     assert values == [
-        ["a", "a.mp4", 5, "aa", "test", 1, "Riot", [[3, 9, "Riot"], [20, 21, "Fire"]]],
-        ["b", "b.mp4", 7, "bb", "", None, "", []],
+        ["a", "a.mp4", 5, "aa", "test", 1, "Riot", [[3, 9, "Riot"], [20, 21, "Fire"]], ""],
+        ["b", "b.mp4", 7, "bb", "", None, "", [], "B"],
     ]
     assert json.loads(canonical(values)) == values
 

@@ -70,6 +70,18 @@ def test_one_percent_of_ucf_crime_is_sixteen_videos_half_of_them_anomalous() -> 
     assert len(set(classes) & {"C01", "C05", "C11"}) == 2
 
 
+def test_a_published_data_set_gives_the_same_subset_in_whatever_folders_it_lies() -> None:
+    plain = [row._replace(name=row.video_id) for row in ucf_crime()]
+    parts = [
+        row._replace(video_id=f"Part-{hashlib.md5(row.name.encode()).hexdigest()[0]}/{row.name}")
+        for row in plain
+    ]
+    named = {row.video_id: row.name for row in parts}
+    for seed in range(5):
+        chosen = choose(sorted(parts), share=0.01, seed=seed)
+        assert {named[video_id] for video_id in chosen} == choose(plain, share=0.01, seed=seed)
+
+
 def test_the_choice_is_fixed_for_ever() -> None:
     """A change here makes every fitted probe another one."""
     rows = [video(f"v{n:02}", n % 2) for n in range(20)]
