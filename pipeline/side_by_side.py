@@ -24,8 +24,8 @@ OTHER = frozenset(
 """What metrics.json says beside the figures of a run."""
 NOT_SHOWN = ("per_class",)
 """Figures that only the JSON value has."""
-NUMBERS = ("false_alarms_per_hour",)
-"""Figures that are no shares."""
+DECIMALS = {"false_alarms_per_hour": 1, "calibration": 4}
+"""Figures that are no shares, with the places that are shown; the rest is percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +146,18 @@ def _cells(found: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(name: str, value: float | None) -> str:
-    if name in NUMBERS:
-        return "-" if value is None else f"{value:.1f}"
-    return percent(value)
+    places = DECIMALS.get(name.split(".")[0])
+    if places is None:
+        return percent(value)
+    return "-" if value is None else f"{value:.{places}f}"
 
 
 def signed(value: float | None, name: str = "") -> str:
     """A difference with its sign: of shares in percentage points."""
     if value is None:
         return ""
-    return f"{value:+.1f}" if name in NUMBERS else f"{100 * value:+.2f}"
+    places = DECIMALS.get(name.split(".")[0])
+    return f"{100 * value:+.2f}" if places is None else f"{value:+.{places}f}"
 
 
 def _about(run: Evaluated) -> dict[str, Any]:

@@ -185,3 +185,16 @@ def test_what_cannot_be_compared_is_told(
     done = hiprobe("compare", *(tmp_path / word for word in words))
     assert done.code == 2
     assert said in done.out
+
+
+def test_what_is_no_share_is_not_shown_as_one(runs: tuple[Path, Path], hiprobe: Hiprobe) -> None:
+    for run, ece in zip(runs, (0.125, 0.25), strict=True):
+        write_run(run, 0, 0.2)
+        change(run, calibration={"ece": ece}, false_alarms_per_hour=10 * ece)
+    lines = {
+        line.split()[0]: line.split()[1:]
+        for line in hiprobe("compare", *runs).out.splitlines()
+        if line
+    }
+    assert lines["calibration.ece"] == ["0.1250", "0.2500", "+0.1250"]
+    assert lines["false_alarms_per_hour"] == ["1.2", "2.5", "+1.2"]
