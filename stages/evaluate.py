@@ -82,9 +82,8 @@ def compute(job: Job[Settings]) -> Result:
     write_table(job.out / "replicates.parquet", REPLICATES, found.replicate_columns())
     notes = tuple(remark.text for remark in remarks_of(metrics))
     seconds = {"read": read - begin, "compute": time.perf_counter() - read}
-    return Result(
-        len(videos), seconds=seconds, notes=notes, auxiliary=frozenset({"replicates.parquet"})
-    )
+    auxiliary = frozenset({"replicates.parquet"})
+    return Result(len(videos), seconds=seconds, notes=notes, auxiliary=auxiliary)
 
 
 def _require_same_videos(job: Job[Settings], missing: list[str]) -> None:

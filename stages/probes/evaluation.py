@@ -19,6 +19,7 @@ from stages.probes.bootstrap import (
 )
 from stages.probes.calibration import Calibration, calibration_of
 from stages.probes.detections import (
+    ClassAps,
     class_names,
     event_figures,
     false_alarms,
@@ -33,6 +34,7 @@ from stages.probes.undefined import NO_SECONDS, NO_THRESHOLD, Undefined
 
 NAMES = tuple(field.name for field in fields(Figures))
 WITHIN = "macro_within_video_auc"
+NOTHING_WITHIN = "no video has both normal and anomalous frames"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,17 +79,13 @@ def evaluation_of(
         **dict(zip(NAMES, pooled[len(subsets.drawn) :].T, strict=True)),
         WITHIN: mean_replicates(within, drawn),
     }
-    per_tiou = {str(float(t)): event_figures(videos, float(t), undefined) for t in tiou}
-    events = {t: figures for t, (figures, _) in per_tiou.items()}
-    class_aps = {t: aps for t, (_, aps) in per_tiou.items()}
+    events, class_aps = _events(videos, tiou, undefined)
     metrics: dict[str, Any] = {
         **subsets.figures("", 0, pooled[0], undefined),
         **_thresholded(pool, subsets.reasons[0], undefined),
         "unsmoothed": subsets.figures("unsmoothed.", 0, unsmoothed[0], undefined),
         "anomalous_only": subsets.figures("anomalous_only.", 1, pooled[1], undefined),
-        WITHIN: undefined.keep(
-            WITHIN, _mean(within), "no video has both normal and anomalous frames"
-        ),
+        WITHIN: undefined.keep(WITHIN, _mean(within), NOTHING_WITHIN),
         "video_level_auc": _video_level(videos, undefined),
         "per_class": _per_class(videos, subsets, pooled, within, class_aps, undefined),
         "events": events,
@@ -95,10 +93,7 @@ def evaluation_of(
         "false_alarms_per_hour": false_alarms(videos, undefined),
         "calibration": _calibration(pool, undefined),
         "bootstrap": {
-            "replicates": bootstrap,
-            "seed": seed,
-            "level": LEVEL,
-            "unit": "video",
+            **{"replicates": bootstrap, "seed": seed, "level": LEVEL, "unit": "video"},
             "sample": sample_of(videos),
             **_bands(replicates, undefined),
         },
@@ -181,12 +176,21 @@ def _video_level(videos: Sequence[EvaluatedVideo], undefined: Undefined) -> floa
     return undefined.keep("video_level_auc", found.auc if found else None, reason)
 
 
+def _events(
+    videos: Sequence[EvaluatedVideo], tiou: Sequence[float], undefined: Undefined
+) -> tuple[dict[str, dict[str, float | None]], dict[str, ClassAps]]:
+    """The event figures, and the AP of every class, by temporal IoU."""
+    found = {str(float(t)): event_figures(videos, float(t), undefined) for t in tiou}
+    figures = {t: at_tiou for t, (at_tiou, _) in found.items()}
+    return figures, {t: class_aps for t, (_, class_aps) in found.items()}
+
+
 def _per_class(
     videos: Sequence[EvaluatedVideo],
     subsets: _Subsets,
     pooled: Floats,
     within: Floats,
-    class_aps: Mapping[str, Mapping[str, float | None]],
+    class_aps: Mapping[str, ClassAps],
     undefined: Undefined,
 ) -> dict[str, dict[str, Any]]:
     """Per anomaly class: its videos against all normal ones, and within its videos."""

@@ -210,10 +210,11 @@ def evaluated_runs(
     detection that reaches there is cut. Raises ConfigError where frames to be evaluated have no
     score, or where something was detected and no threshold is given.
     """
-    if n_frames < truth.evaluated or len(start_frame) == 0 or start_frame[0] != 0:
+    first = start_frame[0] if len(start_frame) else "-"
+    if n_frames < truth.evaluated or first != 0:
         raise ConfigError(
-            f"{video_id}: {n_frames} frames are scored, from frame "
-            f"{start_frame[0] if len(start_frame) else '-'} on; expected {truth.evaluated} from 0 on"
+            f"{video_id}: {n_frames} frames are scored, from frame {first} on; expected "
+            f"{truth.evaluated} from 0 on"
         )
     if detected and threshold is None:
         raise ConfigError(f"{video_id}: {len(detected)} intervals were detected at no threshold")
@@ -229,12 +230,15 @@ def evaluated_runs(
         smoothed=smoothed[run],
         score=score[run],
         threshold=threshold,
-        detected=tuple(
-            Detection(d.start, min(d.end, truth.evaluated), d.score)
-            for d in detected
-            if d.start < truth.evaluated
-        ),
+        detected=_inside(detected, truth.evaluated),
         seconds=None if seconds is None else seconds * (truth.evaluated / n_frames),
+    )
+
+
+def _inside(detected: Sequence[Detection], frames: int) -> tuple[Detection, ...]:
+    """What the first `frames` frames hold of the detections."""
+    return tuple(
+        Detection(d.start, min(d.end, frames), d.score) for d in detected if d.start < frames
     )
 
 

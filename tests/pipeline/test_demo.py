@@ -20,6 +20,7 @@ import pytest
 from cache.digest import read_json
 from manifests.schema import (
     ANNOTATIONS,
+    REPLICATES,
     RUN_EXPLANATIONS,
     RUN_INTERVALS,
     RUN_SCORES,
@@ -116,6 +117,8 @@ def test_the_metrics_agree_with_scikit_learn_on_plain_frame_arrays(demo: Demo) -
     y, s = np.concatenate(truth), np.concatenate(said)
     assert metrics["auc"] == pytest.approx(roc_auc_score(y, s), abs=1e-9)
     assert metrics["ap"] == pytest.approx(average_precision_score(y, s), abs=1e-9)
+    replicates = read_table(demo.folder / "replicates.parquet", REPLICATES)
+    assert len(replicates) == metrics["bootstrap"]["replicates"] == 1000
 
 
 def test_the_hidden_states_open_with_plain_zarr(demo: Demo) -> None:
