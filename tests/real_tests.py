@@ -1,6 +1,9 @@
 """The test videos that the published lists name, as stage evaluate gets them."""
 
+from __future__ import annotations
+
 from functools import cache
+from typing import Any
 
 import pytest
 
@@ -11,7 +14,7 @@ READERS = {"ucf_crime": (ucf_crime, ucf_sources), "xd_violence": (xd_violence, x
 
 
 @cache
-def entries_of(name):
+def entries_of(name: str) -> dict[str, dict[str, Any]]:
     """What is annotated of every test video, by its name in the lists; skips where they are not."""
     if not LISTS.exists():
         pytest.skip("../shared/data, with the published lists, is not here")

@@ -14,6 +14,7 @@ from stages import select
 from stages.contract import Job
 from stages.probes.heads.ranking import FIGURES
 from tests.stages.test_report import Page, Run, make_run
+from tests.training import labels_of, write_rows
 
 LAYERS, PER_LAYER, PROMPTS = 4, 7, 3
 DEAD = (1, 2)
@@ -35,9 +36,10 @@ def make_heads_run(root: Path, method: str = "rhi", prompts: int = PROMPTS) -> R
     write_table(table.path / "heads.parquet", schema.HEADS, {**columns, **figures})
     record = {"eps": 1e-6, "n_normal": 9, "n_anomalous": 7, "samples": 16, "head_dim": 8}
     write_json(table.path / "heads.json", record)
-    select.compute(
-        Job("set", select.Settings(method=method, heads_top=3), choice.path, {"table": table})
-    )
+    videos = {"train/a": (9, 0), "train/b": (0, 7)}
+    write_rows(table.path, videos)
+    settings, values = select.Settings(method=method, heads_top=3), {"labels": labels_of([*videos])}
+    select.compute(Job("set", settings, choice.path, {"table": table}, values=values))
     made.inputs |= {"choice": choice, "table": table}
     scorer = made.inputs["scorer"].path / "scorer.json"
     heads = read_json(choice.path / "choice.json")
