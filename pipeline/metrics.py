@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.view import table
@@ -17,7 +17,7 @@ BASELINES = {
 }
 POOLED = ("auc", "ap", "ap_trapezoid")
 SHOWN = 10
-"""Videos that a remark names; metrics.json has them all."""
+"""Videos that a remark names, and figures that a reason holds for; metrics.json has them all."""
 
 
 def metrics_text(metrics: Mapping[str, Any]) -> str:
@@ -44,7 +44,7 @@ def _pooled(metrics: Mapping[str, Any]) -> str:
     bands = metrics["bootstrap"]
     level = f"{100 * bands['level']:g} % interval"
     rows = [
-        ["this run", *_shares(metrics)],
+        ["these scores" if "scores" in metrics else "this run", *_shares(metrics)],
         [f"  {level}", *(_band(bands.get(name)) for name in POOLED)],
         ["  before smoothing", *_shares(metrics.get("unsmoothed"))],
         ["  thresholded curve", *_shares(metrics, ("auc_thresholded", "ap_thresholded")), ""],
@@ -82,8 +82,10 @@ def _others(metrics: Mapping[str, Any]) -> str:
 
 
 def _events(metrics: Mapping[str, Any]) -> str:
-    """The figures of detected intervals, by temporal IoU."""
+    """The figures of detected intervals, by temporal IoU; nothing where none could be detected."""
     names = ("precision", "recall", "f1", "ap", "map")
+    if all(found["matched"] is None for found in metrics["events"].values()):
+        return ""
     rows = [
         [f"intervals, IoU {tiou}", _count(found["matched"]), *_shares(found, names)]
         for tiou, found in metrics["events"].items()
@@ -124,23 +126,23 @@ def _notes(metrics: Mapping[str, Any]) -> list[str]:
     if view_of(metrics):
         lines.append(f"labels: {view_of(metrics)}")
     for remark in remarks_of(metrics):
-        items = "; ".join(remark.items[:SHOWN])
-        more = len(remark.items) - SHOWN
-        lines.append(
-            ("NOT COMPLETE: " if remark.alarm else "")
-            + remark.text
-            + (f": {items}" if items else "")
-            + (f" and {more} more" if more > 0 else "")
-        )
+        items = f": {_first(remark.items, '; ')}" if remark.items else ""
+        lines.append(f"{'NOT COMPLETE: ' if remark.alarm else ''}{remark.text}{items}")
     return lines + _undefined(metrics["undefined"])
 
 
 def _undefined(reasons: Mapping[str, str]) -> list[str]:
-    """One line for every reason, with the figures that it holds for."""
+    """One line for every reason, with figures that it holds for, those of all videos first."""
     by_reason: dict[str, list[str]] = {}
-    for name, reason in reasons.items():
+    for name, reason in sorted(reasons.items(), key=lambda found: found[0].count(".")):
         by_reason.setdefault(reason, []).append(name)
-    return [f"undefined ({reason}): {', '.join(names)}" for reason, names in by_reason.items()]
+    return [f"undefined ({reason}): {_first(names, ', ')}" for reason, names in by_reason.items()]
+
+
+def _first(items: Sequence[str], between: str) -> str:
+    """The first of many, and how many more there are."""
+    more = len(items) - SHOWN
+    return between.join(items[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _count(value: int | None) -> str:

@@ -23,19 +23,25 @@ from pipeline.cli import main
 
 HIPROBE = [sys.executable, "-m", "pipeline"]
 
-WAITING = ("demonstration",)
-"""Fixtures that take minutes: the files that ask for one share a process, and begin first."""
+WAITING = "demonstration"
+"""A fixture that takes minutes: the tests that ask for it share a process, and begin first."""
+
+
+def _group_of(item: pytest.Item) -> str:
+    return WAITING if WAITING in getattr(item, "fixturenames", ()) else item.path.as_posix()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give every file to one process (`make test` runs two): its fixtures are made once.
+
+    Here, because xdist reads the groups before `pytest_collection_modifyitems` comes to this file.
+    """
+    item.add_marker(pytest.mark.xdist_group(_group_of(item)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every file to one process (`make test` runs two): its fixtures are made once."""
-    groups: dict[Path, str] = {}
-    for item in items:
-        asked = {name for name in WAITING if name in getattr(item, "fixturenames", ())}
-        groups[item.path] = min(asked, default=groups.get(item.path, item.path.as_posix()))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
-    items.sort(key=lambda item: groups[item.path] not in WAITING)
+    """Let the longest begin first."""
+    items.sort(key=lambda item: _group_of(item) != WAITING)
 
 
 @dataclass(frozen=True)

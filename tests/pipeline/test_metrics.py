@@ -78,10 +78,11 @@ def test_what_is_not_defined_is_a_dash_with_its_reason():
         [video("a", 200, [[20, 90]], threshold=None), video("n", 150, [], threshold=None)]
     )
     assert row(lines, "thresholded curve").split()[2:] == ["-", "-"]
-    assert row(lines, "intervals, IoU 0.5").split()[3:] == ["-"] * 6
+    assert not any(line.startswith(("event-level", "intervals")) for line in lines)
     found = row(lines, "undefined (no threshold is given, so nothing is detected)")
     assert "auc_thresholded" in found
     assert "false_alarms_per_hour" in found
+    assert found.endswith("and 9 more")
 
 
 @pytest.mark.parametrize(
