@@ -10,6 +10,7 @@ import pytest
 
 from cache.errors import ConfigError
 from pipeline.config import load_config
+from pipeline.demonstration import demo_config
 from pipeline.experiments import METRICS, is_family, load_family
 from pipeline.sweep import figure_of, prepare
 from stages.probes.evaluation import evaluation_of
@@ -18,6 +19,7 @@ from tests.stages.probes.test_paired import evaluated
 FOLDER = Path(__file__).parents[2] / "experiments"
 FAMILIES = ("ablation", "backbones", "main", "zero_shot")
 BASES = ("ucf_crime", "xd_violence")
+DEMONSTRATION = "demonstration"
 
 # METHOD.md sections 1 to 4, written a second time: (UCF-Crime AUC, XD-Violence AP) in percent.
 PUBLISHED: dict[str, dict[str, tuple[float | None, float | None]]] = {
@@ -82,7 +84,9 @@ def refused(folder: Path, text: str) -> str:
 
 
 def test_every_file_of_the_folder_is_looked_at() -> None:
-    assert sorted(path.stem for path in FOLDER.glob("*.toml")) == sorted((*FAMILIES, *BASES))
+    assert sorted(path.stem for path in FOLDER.glob("*.toml")) == sorted(
+        (*FAMILIES, *BASES, DEMONSTRATION)
+    )
     assert [name for name in FAMILIES if is_family(FOLDER / f"{name}.toml")] == [*FAMILIES]
     assert not any(is_family(FOLDER / f"{name}.toml") for name in BASES)
 
@@ -95,6 +99,18 @@ def test_every_row_of_a_shipped_family_can_be_configured(name: str) -> None:
     assert [column.metric for column in runs.columns] == ["auc", "ap"]
     assert {config.run.name for config in runs.bases.values()} == {"ucf-crime", "xd-violence"}
     assert len({config.store for config in runs.bases.values()}) == 1
+
+
+def test_the_ablation_of_the_demonstration_fits_the_run_that_it_makes(tmp_path: Path) -> None:
+    path = tmp_path / "experiments" / f"{DEMONSTRATION}.toml"
+    path.parent.mkdir()
+    path.write_text((FOLDER / path.name).read_text())
+    base = tmp_path / "runs" / "demo" / "run.toml"
+    base.parent.mkdir(parents=True)
+    base.write_text(demo_config("demo"))
+    runs = prepare(load_family(path), ())
+    assert [column.metric for column in runs.columns] == ["auc", "ap"]
+    assert not any(row.published for row in runs.rows)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
