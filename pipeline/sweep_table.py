@@ -105,26 +105,36 @@ def sweep_text(family: Family, cells: Sequence[Cell]) -> str:
     by_row: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         by_row[cell.row.name].append(cell)
+    known = {cell.column.name for cell in cells if cell.published is not None}
     head = ["row"]
     for column in columns:
-        head += [f"{column.name} published", "ours", "95 %", "difference"]
-    rows = [[name, *(text for c in row for text in _texts(c))] for name, row in by_row.items()]
+        named = column.name in known
+        head += [f"{column.name} published", "ours", "95 %", "difference"] if named else [
+            f"{column.name} ours", "95 %"
+        ]  # fmt: skip
+    rows = [
+        [name, *(text for c in row for text in _texts(c, c.column.name in known))]
+        for name, row in by_row.items()
+    ]
     shown = table([*head, "|"], [[*row, "|"] for row in rows]).splitlines()
     words = ["", *(row[0].row.text for row in by_row.values())]
     body = [f"{line} {text}".rstrip() for line, text in zip(shown, words, strict=True)]
     lines = [family.title, "", *body, ""]
     lines += [f"{c.name}: {c.title}, {METRICS[c.metric]}, percent" for c in columns]
-    lines.append("difference: ours less published, in points; 95 %: of ours, over the test videos")
+    legend = "95 %: of ours, over the test videos"
+    lines.append(f"difference: ours less published, in points; {legend}" if known else legend)
     lines += _other_figures(cells)
     if family.note:
         lines.append(family.note)
     return "\n".join([*lines, *_incomplete(cells), *_problems(cells)])
 
 
-def _texts(cell: Cell) -> list[str]:
+def _texts(cell: Cell, published: bool) -> list[str]:
     mark = "'" if cell.metric != cell.column.metric else ""
     band = "" if cell.low is None or cell.high is None else f"{cell.low:.2f} to {cell.high:.2f}"
     ours = f"{cell.ours:.2f}{mark}" if cell.ours is not None else ""
+    if not published:
+        return [ours, band]
     difference = "" if cell.difference is None else f"{cell.difference:+.2f}"
     return ["" if cell.published is None else f"{cell.published:.2f}", ours, band, difference]
 

@@ -13,6 +13,9 @@ import pytest
 from cache.digest import read_json
 from manifests.comparisons import SWEEP
 from manifests.table import read_table
+from pipeline.experiments import Column, Family, Row
+from pipeline.sweep import Cell
+from pipeline.sweep_table import sweep_text
 from tests.conftest import Called, Demo, call, copy_of
 
 Hiprobe = Callable[..., Called]
@@ -354,3 +357,22 @@ def test_what_cannot_be_varied_is_told(
     done = hiprobe("sweep", place / "one.toml", *words)
     assert done.code == 2
     assert said in done.out
+
+
+def test_columns_of_what_was_published_are_there_where_something_was() -> None:
+    columns = [Column(name, name, Path("base.toml"), "auc") for name in ("one", "two")]
+    row = Row("last", "the last layer")
+    family = Family("mine", "Mine", "", tuple(columns), (row,))
+    cells = [
+        Cell(row, columns[0], "auc", 90.0, ours=91.5),
+        Cell(row, columns[1], "auc", None, 80.0),
+    ]
+    lines = sweep_text(family, cells).splitlines()
+    assert lines[2].split() == [
+        "row", "one", "published", "ours", "95", "%", "difference", "two", "ours", "95", "%", "|",
+    ]  # fmt: skip
+    assert lines[3].split()[:6] == ["last", "90.00", "91.50", "+1.50", "80.00", "|"]
+    (unpublished,) = [
+        line for line in sweep_text(family, cells[1:]).splitlines() if "95 %:" in line
+    ]
+    assert "published" not in unpublished
