@@ -166,10 +166,13 @@ def sweep(runs: Runs, progress: Progress | None = None) -> list[Cell]:
     cells = list(asked(runs))
     progress.start("sweep", {f"{row.name} {column.name}": 1.0 for row, column in cells})
     found = []
+    told: set[tuple[str, str]] = set()
     try:
         for row, column in cells:
             cell = sweeper.cell(row, column)
-            if cell.problem:
+            said = (column.name, cell.problem)
+            if cell.problem and said not in told:  # what holds for a column is said once
+                told.add(said)
                 progress.say(f"{row.name}, {column.name}: {cell.problem}")
             status = "failed" if cell.problem else "built"
             progress.update(Outcome(f"{row.name} {column.name}", status))
