@@ -16,7 +16,7 @@ from stages.contract import Job, Result
 if TYPE_CHECKING:
     from stages.probes.frames import EvaluatedVideo, Pool
 
-VERSION = 2
+VERSION = 3
 POINTS = 500
 """Points of a curve that are kept for drawing."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from cache.keys import hash_of
+from manifests.datasets.names import bare_name, folded
 from stages.probes.frames import EvaluatedVideo, Pool
 from stages.probes.metrics import KINDS, Ranking, areas
 from stages.probes.spans import Floats, Ints
@@ -35,12 +36,25 @@ def draws(videos: int, replicates: int, seed: int) -> Ints:
     return np.asarray(drawn, dtype=np.int64)
 
 
+def drawn_by(videos: Sequence[EvaluatedVideo]) -> dict[str, EvaluatedVideo]:
+    """The videos by the names that they are drawn by, in the order of these.
+
+    Bare names, so that a data set gives the same draws in whatever folders it lies; video ids where
+    two videos have one bare name.
+    """
+    names = [folded(bare_name(video.video_id)) for video in videos]
+    if len(set(names)) < len(names):
+        names = [video.video_id for video in videos]
+    return dict(sorted(zip(names, videos, strict=True), key=lambda pair: pair[0]))
+
+
 def sample_of(videos: Sequence[EvaluatedVideo]) -> str:
-    """sha256, in hex, of what is drawn from: ids, evaluated frames and intervals, by video id.
+    """sha256, in hex, of what is drawn from: names, evaluated frames and intervals.
 
     Two scorers with one sample, seed and number of replicates have the same videos in each.
     """
-    return hash_of(sorted((v.video_id, v.n_frames, v.truth.intervals) for v in videos))
+    named = drawn_by(videos).items()
+    return hash_of([(name, v.n_frames, v.truth.intervals) for name, v in named])
 
 
 def pooled_figures(pool: Pool, scores: Floats, drawn: Ints) -> Floats:

@@ -12,6 +12,7 @@ from stages.probes.baselines import BASELINES
 from stages.probes.bootstrap import (
     LEVEL,
     band_of,
+    drawn_by,
     draws,
     mean_replicates,
     pooled_figures,
@@ -69,7 +70,7 @@ def evaluation_of(
     scorer that is evaluated on the same sample. What is not defined is null, with its reason under
     "undefined".
     """
-    videos = sorted(videos, key=lambda video: video.video_id)
+    videos = list(drawn_by(videos).values())
     pool, within, undefined = pool_of(videos), within_video_auc(videos), Undefined()
     subsets, drawn = _Subsets.of(videos, pool), draws(len(videos), bootstrap, seed)
     # A subset is a draw too: all of them are counted in one pass over the thresholds.

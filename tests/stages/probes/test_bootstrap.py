@@ -9,11 +9,13 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 from stages.probes.bootstrap import (
     Band,
     band_of,
+    drawn_by,
     draws,
     mean_replicates,
     pooled_figures,
     sample_of,
 )
+from stages.probes.evaluation import evaluation_of
 from stages.probes.frames import Pool, evaluated_runs, read_truth
 
 
@@ -118,3 +120,36 @@ def test_a_sample_is_its_videos_frames_and_intervals_and_not_their_scores():
     assert one != sample_of([video("a"), video("c", intervals=())])
     assert one != sample_of([video("a", n=41), video("b", intervals=())])
     assert one != sample_of([video("a", intervals=((3, 10),)), video("b", intervals=())])
+    # In whatever folders a data set lies ...
+    assert one == sample_of([video("part-2/A"), video("part-1/b.mp4", intervals=())])
+    # ... as long as its bare names tell the videos apart.
+    twice = [video("x/a"), video("y/a", intervals=())]
+    assert [*drawn_by(twice)] == ["x/a", "y/a"]
+    assert sample_of(twice) != sample_of([video("x/a"), video("z/a", intervals=())])
+
+
+def test_the_same_videos_in_other_folders_are_drawn_alike():
+    generator = np.random.default_rng(0)
+    labels, scores = generator.random((9, 6)) < 0.4, generator.random((9, 6))
+    folders = [f"{n % 3}/{name}" for n, name in enumerate("cabihgfed")]
+    found = []
+    for names in (folders, [name[2:] for name in folders]):
+        videos = [
+            evaluated(name, row, score)
+            for name, row, score in zip(names, labels, scores, strict=True)
+        ]
+        found.append(evaluation_of(videos, bootstrap=20, seed=3, tiou=(0.5,)))
+    one, two = found
+    assert one.metrics["bootstrap"] == two.metrics["bootstrap"]
+    for name in one.replicates:
+        np.testing.assert_array_equal(one.replicates[name], two.replicates[name])
+
+
+def evaluated(name, labels, scores, run=10):
+    """A video of runs of frames, each with its label and score."""
+    intervals = [(run * n, run * (n + 1)) for n in np.flatnonzero(labels)]
+    entry = {"label": int(any(labels)), "class": "x", "intervals": intervals, "listed_frames": None}
+    n_frames = run * len(labels)
+    starts = np.arange(0, n_frames, run)
+    truth = read_truth(name, entry, n_frames)
+    return evaluated_runs(name, truth, starts, n_frames, scores, scores, 0.5, [], 1.0)
