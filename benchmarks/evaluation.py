@@ -59,16 +59,7 @@ def listed_entries(folder: Path) -> dict[str, dict[str, Any]]:
     counts = folder / "test_frame_counts.csv"
     annotations = folder / "annotations.txt"
     sources = Sources(None, annotations=annotations, test_list=counts, frame_counts=(counts,))
-    return {
-        entry.name: {
-            "label": entry.known.label,
-            "class": entry.known.class_name,
-            "intervals": [[a.start_frame, a.end_frame] for a in entry.known.annotations],
-            "listed_frames": entry.frames,
-        }
-        for entry in catalogue(sources)
-        if entry.known.split == "test"
-    }
+    return {e.name: e.truth for e in catalogue(sources) if e.known.split == "test"}
 
 
 def scored(lists: Path | None, length: int) -> Iterator[Any]:

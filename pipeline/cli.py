@@ -65,7 +65,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(short_help="The whole pipeline on synthetic videos; nothing to download.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True
 )
@@ -142,7 +142,7 @@ def run(
     sys.exit(SOME_FAILED if summary.failures else OK)
 
 
-@main.command()
+@main.command(short_help="Say what is fresh, stale, missing and failed, by stage.")
 @CONFIG
 @SET
 @JSON
@@ -154,7 +154,7 @@ def status(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     print_value(status_value(world), status_text, as_json)
 
 
-@main.command()
+@main.command(short_help="Say why a stage, or one video of it, runs again.")
 @CONFIG
 @click.argument("stage")
 @click.argument("video", required=False)
@@ -186,7 +186,7 @@ def why(
     print_value({"stage": stage, "lines": lines}, lambda value: "\n".join(value["lines"]), as_json)
 
 
-@main.command()
+@main.command(short_help="Print the metrics, beside what labels alone give.")
 @CONFIG
 @JSON
 def show(config: Path, as_json: bool) -> None:

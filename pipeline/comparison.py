@@ -31,7 +31,7 @@ LEGEND = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row; the columns of `manifests.schema.COMPARISON` say what each field is."""
+    """One row; the columns of `manifests.comparisons.COMPARISON` say what each field is."""
 
     kind: Literal["base", "variant", "baseline"]
     name: str

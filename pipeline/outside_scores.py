@@ -73,18 +73,6 @@ class ListedTest:
         """Frames of the video: what decoding counted goes before what a list says."""
         return self.entry.frames if self.decoded is None else self.decoded
 
-    @property
-    def truth(self) -> Mapping[str, Any]:
-        """What is annotated, as stage evaluate gets it."""
-        known = self.entry.known
-        spans = [[span.start_frame, span.end_frame] for span in known.annotations]
-        return {
-            "label": known.label,
-            "class": known.class_name,
-            "intervals": spans,
-            "listed_frames": self.entry.frames,
-        }
-
 
 def evaluate_scores(config: Config, path: Path, choices: Choices) -> Evaluation:
     """Evaluate a file, or folder, of scores on the test videos of a configuration.
@@ -278,7 +266,7 @@ def _evaluated(
     from stages.probes.frames import evaluated_runs, read_truth
 
     assert video.frames is not None
-    truth = read_truth(video.video_id, video.truth, video.frames, view)
+    truth = read_truth(video.video_id, video.entry.truth, video.frames, view)
     before = stretches.score if stretches.unsmoothed is None else stretches.unsmoothed
     return evaluated_runs(
         video.video_id,

@@ -26,7 +26,7 @@ WRITERS = (".parquet", ".csv")
 
 
 def sweep_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """One row per cell; the columns of `manifests.schema.SWEEP` say what each field is."""
+    """One row per cell; the columns of `manifests.comparisons.SWEEP` say what each field is."""
     return [
         {
             "place": place,

@@ -19,13 +19,4 @@ def entries_of(name: str) -> dict[str, dict[str, Any]]:
     if not LISTS.exists():
         pytest.skip("../shared/data, with the published lists, is not here")
     reader, sources = READERS[name]
-    return {
-        entry.name: {
-            "label": entry.known.label,
-            "class": entry.known.class_name,
-            "intervals": [[a.start_frame, a.end_frame] for a in entry.known.annotations],
-            "listed_frames": entry.frames,
-        }
-        for entry in reader.catalogue(sources())
-        if entry.known.split == "test"
-    }
+    return {e.name: e.truth for e in reader.catalogue(sources()) if e.known.split == "test"}

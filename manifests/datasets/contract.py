@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from cache.errors import ConfigError
 from manifests.datasets.nearest import Names
@@ -106,6 +106,16 @@ class Entry:
     """How many frames a list of frame counts gives it."""
     fps: float | None = None
     """Its frame rate, where a list or the data set's description gives one."""
+
+    @property
+    def truth(self) -> dict[str, Any]:
+        """What is annotated, as stage evaluate gets it."""
+        return {
+            "label": self.known.label,
+            "class": self.known.class_name,
+            "intervals": [[a.start_frame, a.end_frame] for a in self.known.annotations],
+            "listed_frames": self.frames,
+        }
 
 
 DeviationKind = Literal[

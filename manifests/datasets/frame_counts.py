@@ -1,6 +1,7 @@
 """Published lists of how many frames the videos have.
 
-They are compared with what decoding finds and never take its place. Two forms are known:
+They are compared with what decoding finds, which counts; only where no video is read, for the scores
+of other systems, do they stand in for it. Two forms are known:
 
 * CSV with a header and the columns `video`, `n_frames` and, where it is known, `fps`.
 * Fields between blanks: `name first last`, or `name first last class`, of frames counted from 0,

@@ -51,6 +51,20 @@ class Rules(Protocol):
         ...
 
 
+def by_split(classes: Mapping[str, tuple[int, int]]) -> Mapping[tuple[str, str], int]:
+    """Training and test videos of each class, as `Rules.official` has them."""
+    return {
+        (split, name): counts[place]
+        for place, split in enumerate(("train", "test"))
+        for name, counts in classes.items()
+    }
+
+
+def left_out(path: str, why: str) -> Deviation:
+    """A file that is no video of the data set; `why` follows its path."""
+    return Deviation("extra", path, f"{path!r} {why}: left out", stops=False)
+
+
 @dataclass(slots=True)
 class Lists:
     """What the lists say together."""

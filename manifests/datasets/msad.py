@@ -15,7 +15,7 @@ from dataclasses import replace
 from manifests.datasets.annotation_lines import read_annotations
 from manifests.datasets.contract import Deviation, Entry, Listing, Sources, VideoLabel
 from manifests.datasets.folder import walk
-from manifests.datasets.lists import NORMAL, Lists, Place, join_lists
+from manifests.datasets.lists import NORMAL, Lists, Place, join_lists, left_out
 from manifests.datasets.published import compare, folder_of
 
 PUBLISHED = "Temporal_Anomaly_Annotation_for_Testing_Videos.txt"
@@ -74,7 +74,7 @@ class Msad:
             why = "is a test video by its name, and is not annotated"
         else:
             return VideoLabel("train", int(class_name != NORMAL), class_name, ())
-        return Deviation("extra", path, f"{path!r} {why}: left out", stops=False)
+        return left_out(path, why)
 
 
 def read(sources: Sources) -> Listing:

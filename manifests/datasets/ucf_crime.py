@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from manifests.datasets.annotation_lines import read_annotations
 from manifests.datasets.contract import Deviation, Entry, Listing, Sources, VideoLabel
 from manifests.datasets.folder import walk
-from manifests.datasets.lists import NORMAL, Lists, Place, join_lists
+from manifests.datasets.lists import NORMAL, Lists, Place, by_split, join_lists, left_out
 from manifests.datasets.published import compare, folder_of
 
 PUBLISHED = "Temporal_Anomaly_Annotation_for_Testing_Videos.txt"
@@ -53,11 +53,7 @@ _EVENTS = "events"
 class UcfCrime:
     """What the names and folders of UCF-Crime say."""
 
-    official: Mapping[tuple[str, str], int] = {
-        (split, name): counts[place]
-        for place, split in enumerate(("train", "test"))
-        for name, counts in OFFICIAL.items()
-    }
+    official = by_split(OFFICIAL)
     fps: float | None = 30.0
     normal_annotated = True
 
@@ -79,15 +75,15 @@ class UcfCrime:
         """A training video where it lies in a folder of them, or bare in the root; else left out."""
         place = self._folder(path)
         if place.class_name == _EVENTS:
-            return _left_out(path, "lies in a folder of normal videos for event recognition")
+            return left_out(path, "lies in a folder of normal videos for event recognition")
         if self._listed:
-            return _left_out(path, "is named by no list")
+            return left_out(path, "is named by no list")
         if place.split == "test":
-            return _left_out(path, "lies in a folder of test videos, and is not annotated")
+            return left_out(path, "lies in a folder of test videos, and is not annotated")
         told = self.class_of(name) if place.class_name or "/" not in path else None
         class_name = told or place.class_name
         if not class_name:
-            return _left_out(path, "lies in no folder of a class, and its name says none")
+            return left_out(path, "lies in no folder of a class, and its name says none")
         return VideoLabel("train", int(class_name != NORMAL), class_name, ())
 
     def _folder(self, path: str) -> Place:
@@ -124,7 +120,3 @@ def _lists(sources: Sources) -> tuple[Lists, UcfCrime]:
     annotated = read_annotations(sources.annotations, PUBLISHED, ANNOTATED_CLASSES)
     rules = UcfCrime(listed=sources.train_list is not None)
     return join_lists(sources, annotated, rules), rules
-
-
-def _left_out(path: str, why: str) -> Deviation:
-    return Deviation("extra", path, f"{path!r} {why}: left out", stops=False)

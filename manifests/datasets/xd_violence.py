@@ -16,7 +16,7 @@ from cache.errors import ConfigError
 from manifests.datasets.annotation_lines import AnnotatedVideo, read_annotations
 from manifests.datasets.contract import Deviation, Entry, Listing, SourceFile, Sources, VideoLabel
 from manifests.datasets.folder import walk
-from manifests.datasets.lists import NORMAL, Lists, Place, join_lists
+from manifests.datasets.lists import NORMAL, Lists, Place, by_split, join_lists, left_out
 from manifests.datasets.problems import Problems
 from manifests.datasets.published import compare, folder_of
 
@@ -54,11 +54,7 @@ _SPLIT = re.compile(r"(?<![a-z])(train|test)", re.IGNORECASE)
 class XdViolence:
     """What the names and folders of XD-Violence say."""
 
-    official: Mapping[tuple[str, str], int] = {
-        (split, name): counts[place]
-        for place, split in enumerate(("train", "test"))
-        for name, counts in OFFICIAL.items()
-    }
+    official = by_split(OFFICIAL)
     fps: float | None = 24.0
     normal_annotated = False
 
@@ -85,12 +81,12 @@ class XdViolence:
         """A video of the split that the lists leave open, or that its folder says."""
         class_name = self.class_of(name)
         if class_name is None:
-            return _left_out(path, "has no label in its name (such as _label_B1-0-0)")
+            return left_out(path, "has no label in its name (such as _label_B1-0-0)")
         split = self._others
         if self._by_folder and self.place(path).split == "test":
             split = "test"
         if not split:
-            return _left_out(path, "is named by no list")
+            return left_out(path, "is named by no list")
         if split == "test" and class_name != NORMAL:
             text = (
                 f"{name} is anomalous by its name and a test video, and is not in the annotations: "
@@ -156,7 +152,3 @@ def _annotated(sources: Sources) -> tuple[AnnotatedVideo, ...]:
             problems.add(None, f"{video.name}: no label in the name (such as _label_B1-0-0)")
     problems.raise_any()
     return tuple(replace(video, class_name=names.class_of(video.name) or "") for video in found)
-
-
-def _left_out(path: str, why: str) -> Deviation:
-    return Deviation("extra", path, f"{path!r} {why}: left out", stops=False)

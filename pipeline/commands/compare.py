@@ -12,7 +12,7 @@ import click
 from pipeline.commands.options import JSON, OK, SET, SOME_FAILED, print_value
 
 
-@click.command()
+@click.command(short_help="Set runs side by side, with p-values.")
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="RUN RUN ...")
 @JSON
 def compare(runs: tuple[Path, ...], as_json: bool) -> None:
@@ -27,7 +27,7 @@ def compare(runs: tuple[Path, ...], as_json: bool) -> None:
     print_value(compare_value(open_runs(runs)), compare_text, as_json)
 
 
-@click.command()
+@click.command(short_help="Run a table of experiments, beside what was published.")
 @click.argument("file", type=click.Path(path_type=Path))
 @SET
 @click.option("--row", "rows", multiple=True, metavar="GLOB", help="Only rows of this name.")

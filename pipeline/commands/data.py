@@ -54,7 +54,7 @@ def init() -> None:
     """Print a commented configuration for a kind of data set."""
 
 
-@init.command("folder")
+@init.command("folder", short_help="A folder of videos of your own, with a CSV of labels.")
 @_VIDEOS
 @click.option("--labels", default="", help="CSV: video,split,label,class,start_frame,end_frame.")
 @_options(_COUNTS, *_BESIDE)
@@ -72,7 +72,7 @@ def init_folder(
     click.echo(folder_config(videos, labels, frame_counts, Beside(backbone, scorer, name)))
 
 
-@init.command("ucf-crime")
+@init.command("ucf-crime", short_help="UCF-Crime, with its annotations and split lists.")
 @_options(_VIDEOS, *_LISTS, _COUNTS, *_BESIDE)
 def init_ucf_crime(**given: Any) -> None:
     """UCF-Crime: class folders anywhere below DIR, and the published annotations.
@@ -82,7 +82,7 @@ def init_ucf_crime(**given: Any) -> None:
     _published("ucf-crime", given)
 
 
-@init.command("xd-violence")
+@init.command("xd-violence", short_help="XD-Violence, with its annotations and test list.")
 @_options(_VIDEOS, *_LISTS, _COUNTS, *_BESIDE)
 def init_xd_violence(**given: Any) -> None:
     """XD-Violence: the videos anywhere below DIR, and the published annotations.
@@ -93,7 +93,7 @@ def init_xd_violence(**given: Any) -> None:
     _published("xd-violence", given)
 
 
-@init.command("msad")
+@init.command("msad", short_help="MSAD, with the annotations of its test set.")
 @_options(_VIDEOS, *_LISTS, _COUNTS, *_BESIDE)
 def init_msad(**given: Any) -> None:
     """MSAD: the videos anywhere below DIR, and the published annotations of its test set."""
@@ -107,7 +107,7 @@ def _published(kind: str, given: dict[str, Any]) -> None:
     click.echo(published_config(kind, beside=beside, **given))
 
 
-@click.command()
+@click.command(short_help="Compare the videos with their lists.")
 @CONFIG
 @SET
 @JSON

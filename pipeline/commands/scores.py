@@ -10,7 +10,7 @@ import click
 from pipeline.commands.options import JSON, SET, print_value
 
 
-@click.command("evaluate-scores")
+@click.command("evaluate-scores", short_help="Measure the scores of any other system.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--dataset",

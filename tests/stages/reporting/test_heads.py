@@ -13,7 +13,7 @@ from manifests.table import write_table
 from stages import select
 from stages.contract import Job
 from stages.probes.heads.ranking import FIGURES
-from tests.stages.test_report import Page, Run, make_run
+from tests.report_run import Page, Run, make_run
 from tests.training import labels_of, write_rows
 
 LAYERS, PER_LAYER, PROMPTS = 4, 7, 3
