@@ -73,7 +73,7 @@ def _others(metrics: Mapping[str, Any]) -> str:
     names = {
         "ece": "calibration error of the scores (ECE)",
         "brier": "Brier score",
-        "base_rate_brier": "  of the share of anomalous frames",
+        "base_rate_brier": "  of the share of anomalous frames as a score",
     }
     for name, text in names.items():
         value = calibration.get(name)
