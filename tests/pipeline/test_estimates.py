@@ -31,7 +31,7 @@ from stages.backbones.shape import ModelShape
 from tests.conftest import HIPROBE, Demo
 from tests.pipeline import worlds
 from tests.stages.backbones.checkpoints import qwen2_5_vl
-from tests.stages.backbones.test_cost import INTERNVL2_5_8B, QWEN2_5_VL_7B, QWEN_LIMITS
+from tests.stages.backbones.test_published_costs import INTERNVL2_5_8B, QWEN2_5_VL_7B, QWEN_LIMITS
 from tests.stages.backbones.test_shape import shaped
 
 STATE = 4096 * 2
