@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stages.probes.localization_settings import OF_THRESHOLD
 from stages.probes.selection import chooses
 
 Scope = Literal["all", "first", "probing", "second", "target", "test"]
@@ -80,6 +81,11 @@ def _of_the_first_pass(settings: Any) -> tuple[str, ...]:
 def _of_the_probing_videos(settings: Any) -> tuple[str, ...]:
     """The value of the same name says it video by video: the plans of all others are shared."""
     return ("unit",)
+
+
+def _of_the_threshold(settings: Any) -> tuple[str, ...]:
+    """What only the stage threshold reads."""
+    return OF_THRESHOLD
 
 
 def _of_other_methods(settings: Any) -> tuple[str, ...]:
@@ -182,10 +188,17 @@ GRAPH: tuple[Node, ...] = (
         values=("features", "question"),
     ),
     Node(
+        "threshold",
+        "dataset",
+        edges=(Edge("scorer", "fit", outside=True),),
+        section="localize",
+    ),
+    Node(
         "localize",
         "video",
-        edges=(Edge("scores", "score"), Edge("scorer", "fit", outside=True)),
+        edges=(Edge("scores", "score"), Edge("threshold", "threshold")),
         section="localize",
+        without=_of_the_threshold,
     ),
     # Before the explanations, which it does not need: figures are there when the long pass of words
     # begins, and `--until evaluate` gives them without it.

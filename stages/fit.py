@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stages.probes.scorers import FitReport, Rows, Scorer
     from stages.probes.spans import Floats, Ints
 
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class _Samples:
     labels: Ints
     videos: list[str]
     """Video id of every row."""
-    segments: Ints
+    spans: dict[str, list[Any]]
+    """Number, frames and seconds of the segment of every row, by name of the column."""
 
 
 def compute(job: Job[Settings]) -> Result:
@@ -95,13 +96,13 @@ def _read(job: Job[Settings], choice: Choice) -> _Samples:
     import numpy as np
 
     from stages.probes.samples import probed_rows
-    from stages.probes.spans import read_spans, require_rows
+    from stages.probes.spans import SPAN_NAMES, read_spans, require_rows
     from stages.probes.training import label_of, segment_labels
 
     rows: list[Rows] = []
     labels: list[Ints] = []
     videos: list[str] = []
-    segments: list[Ints] = []
+    where: dict[str, list[Any]] = {name: [] for name in SPAN_NAMES}
     for video, payload in sorted(job.many["states"].items()):
         found = probed_rows(video, payload, job.values["question"], choice)
         if rows and found.shape[1] != rows[0].shape[1]:
@@ -114,12 +115,11 @@ def _read(job: Job[Settings], choice: Choice) -> _Samples:
         rows.append(found)
         labels.append(segment_labels(video, label_of(video, job.values["labels"]), spans))
         videos += [video] * len(spans)
-        segments.append(np.arange(len(spans), dtype=np.int64))
+        for name, column in spans.columns().items():
+            where[name] += column.tolist()
     if not rows:
         raise ConfigError("there is no probing video: the probing subset must name at least one")
-    return _Samples(
-        np.concatenate(rows), np.concatenate(labels), videos, np.concatenate(segments)
-    )  # fmt: skip
+    return _Samples(np.concatenate(rows), np.concatenate(labels), videos, where)
 
 
 def _write(
@@ -149,9 +149,10 @@ def _write(
         "video_id": samples.videos,
         "split": [labels[video]["split"] for video in samples.videos],
         "digest": [sources[video] for video in samples.videos],
-        "segment": samples.segments,
+        **samples.spans,
         "label": samples.labels,
         "score": scores,
+        "held_out": [None] * len(scores),
     }
     write_table(job.out / "probing_scores.parquet", PROBING_SCORES, columns)
     n_anomalous = int(samples.labels.sum())

@@ -13,6 +13,7 @@ from manifests import schema
 from manifests.table import write_table
 from stages import report
 from stages.contract import Job
+from tests.training import spans_of
 
 EVIL = "<script>alert(1)</script>\"'`&amp;<img src=x onerror=alert(2)>"
 JPEG = b"\xff\xd8\xff\xe0 a picture"
@@ -251,9 +252,10 @@ def put_probe(run: Run, method: str = "dlsp") -> None:
         "video_id": ["a"] * 4,
         "split": ["train"] * 4,
         "digest": ["f" * 64] * 4,
-        "segment": range(4),
+        **spans_of(range(4)),
         "label": [0, 0, 1, 1],
         "score": [0.1, 0.2, 0.7, 0.9],
+        "held_out": [None] * 4,
     }
     write_table(scorer.path / "probing_scores.parquet", schema.PROBING_SCORES, scores)
     run.inputs |= {"choice": choice, "table": table, "scorer": scorer}

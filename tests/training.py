@@ -38,6 +38,17 @@ def labels_of(videos: Sequence[str]) -> dict[str, dict[str, object]]:
     return {name: {"split": "train", "label": 0, "intervals": None} for name in videos}
 
 
+def spans_of(segments: Sequence[int]) -> dict[str, list[float]]:
+    """Columns of segments of 24 frames at 24 frames/s."""
+    return {
+        "segment": list(segments),
+        "start_frame": [24 * number for number in segments],
+        "end_frame": [24 * number + 24 for number in segments],
+        "start_s": [float(number) for number in segments],
+        "end_s": [number + 1.0 for number in segments],
+    }
+
+
 def write_scores(folder: Path, rows: Sequence[Row]) -> tuple[float, float]:
     """probing_scores.parquet, and mu and sigma of it in scorer.json; returns the two."""
     folder.mkdir(exist_ok=True)
@@ -46,9 +57,10 @@ def write_scores(folder: Path, rows: Sequence[Row]) -> tuple[float, float]:
         "video_id": videos,
         "split": splits,
         "digest": digests,
-        "segment": [videos[:n].count(name) for n, name in enumerate(videos)],
+        **spans_of([videos[:n].count(name) for n, name in enumerate(videos)]),
         "label": labels,
         "score": scores,
+        "held_out": [None] * len(scores),
     }
     write_table(folder / "probing_scores.parquet", PROBING_SCORES, columns)
     described = folder / "scorer.json"
@@ -66,8 +78,9 @@ def forged_scorer(scorer: Path, folder: Path, *, tie: bool = False, **changed: s
     shutil.copytree(scorer, folder)
     path = folder / "probing_scores.parquet"
     found = read_table(path, PROBING_SCORES).to_pydict()
-    row = {"video_id": SMUGGLED, "split": "test", "digest": "f" * 64, "segment": 0, "label": 1}
-    row |= {"score": 0.5, **changed}
+    row = {"video_id": SMUGGLED, "split": "test", "digest": "f" * 64, "label": 1, "score": 0.5}
+    row |= {name: values[0] for name, values in spans_of([0]).items()}
+    row |= {"held_out": None, **changed}
     write_table(path, PROBING_SCORES, {name: [*found[name], row[name]] for name in found})
     score = read_table(path, PROBING_SCORES)["score"].to_numpy()
     record = read_json(folder / "scorer.json")

@@ -200,14 +200,14 @@ def test_changing_kappa_runs_localize_and_what_follows(own_demo: Demo, hiprobe: 
     changed = ("--set", "localize.kappa=0.9", "--set", "explain.max_new_tokens=2")
     done = hiprobe("run", own_demo.config, "--quiet", "--json", *changed)
     assert done.code == 0
-    assert set(built(done)) == {"localize", "explain", "evaluate", "report"}
+    assert set(built(done)) == {"threshold", "localize", "explain", "evaluate", "report"}
 
 
 def test_changing_the_scorer_runs_fit_and_what_follows(own_demo: Demo, hiprobe: Hiprobe) -> None:
     done = hiprobe(
         "run", own_demo.config, "--quiet", "--json", "--set", "fit.c=0.01", "--until", "localize"
     )
-    assert set(built(done)) == {"fit", "score", "localize"}
+    assert set(built(done)) == {"fit", "score", "threshold", "localize"}
 
 
 def test_touched_files_and_a_renamed_folder_run_nothing(own_demo: Demo, hiprobe: Hiprobe) -> None:
@@ -233,7 +233,7 @@ def test_a_cache_is_enough_without_the_model(own_demo: Demo, hiprobe: Hiprobe) -
     assert hiprobe("plan", own_demo.config, *without, "--json").value()["stages"][3]["todo"] == 0
     done = hiprobe("run", own_demo.config, "--quiet", "--json", *without, "--set", "fit.c=0.02")
     assert done.code == 0
-    assert set(built(done)) == {"fit", "score", "localize", "evaluate", "report"}
+    assert set(built(done)) == {"fit", "score", "threshold", "localize", "evaluate", "report"}
     assert done.value()["blocked"]["explain"] > 0  # but for where the intervals are the same
 
 

@@ -68,7 +68,7 @@ def ran(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     copy = copy_of(demo, tmp_path_factory.mktemp("heads") / "runs" / "demo")
     built = until(copy, "evaluate", *RHI)
     assert built == {
-        "forward": 20, "heads": 1, "select": 1, "fit": 1, "score": 20, "localize": 20, "evaluate": 1
+        "forward": 20, "heads": 1, "select": 1, "fit": 1, "score": 20, "threshold": 1, "localize": 20, "evaluate": 1
     }  # fmt: skip
     return copy
 

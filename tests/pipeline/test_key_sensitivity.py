@@ -109,11 +109,11 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "fit.balance": ("none", after("fit")),
     "fit.max_iter": (10, after("fit")),
     "fit.seed": (1, after("fit")),
-    "localize.sigma": (1.5, after("localize")),
-    "localize.sigma_unit": ("seconds", after("localize")),
-    "localize.mode": ("nearest", after("localize")),
-    "localize.kappa": (0.3, after("localize")),
-    "localize.threshold": ("fixed:0.5", after("localize")),
+    "localize.sigma": (1.5, after("threshold")),
+    "localize.sigma_unit": ("seconds", after("threshold")),
+    "localize.mode": ("nearest", after("threshold")),
+    "localize.kappa": (0.3, after("threshold")),
+    "localize.threshold": ("fixed:0.5", after("threshold")),
     "explain.prompt": ("What is this?", after("explain")),
     "explain.system": ("Be brief.", after("explain")),
     "explain.frame_format": ("{number}: {image}", after("explain")),
@@ -237,7 +237,9 @@ def test_the_scorer_of_another_run_replaces_the_fitting_stages() -> None:
     plans = plan_all(dataclasses.replace(settled, scorer=scorer))
     off = [name for name, plan in plans.items() if plan.off]
     assert off == ["moments", "statistics", "heads", "select", "fit", "forward_selected"]
-    assert set(worlds.work(plans)) == {"score", "localize", "explain", "evaluate", "report"}
+    assert set(worlds.work(plans)) == {
+        "score", "threshold", "localize", "explain", "evaluate", "report"
+    }  # fmt: skip
 
 
 def test_no_key_holds_a_path() -> None:

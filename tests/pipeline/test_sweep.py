@@ -172,7 +172,7 @@ def test_a_dry_run_counts_what_the_sweep_then_makes(swept: dict[str, Any]) -> No
     assert ("theirs", "one") not in foreseen
     assert foreseen["dlsp", "one"]["todo"] == {}
     # 20 curves; their evaluation waits for them.
-    assert foreseen["kappa", "one"]["todo"] == {"localize": 20}
+    assert foreseen["kappa", "one"]["todo"] == {"threshold": 1, "localize": 20}
     assert (foreseen["kappa", "one"]["first"], foreseen["kappa", "one"]["waiting"]) == (20, 1)
     assert cell(swept, "kappa", "one")["built"] == 21
     assert "column two is to fit" in foreseen["from-two", "one"]["problem"]

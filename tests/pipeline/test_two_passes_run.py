@@ -54,7 +54,10 @@ def turned(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     before = artifacts(folder, "forward")
     built = until(call, copy, "localize", *TWO)
     assert built.pop("forward_selected") == built.pop("score") == REST
-    assert set(built) <= {"localize"}  # none where the scores are the same to the last bit
+    assert set(built) <= {
+        "threshold",
+        "localize",
+    }  # none where the scores are the same to the last bit
     assert artifacts(folder, "forward") == before
     return copy
 

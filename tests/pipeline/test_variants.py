@@ -130,14 +130,17 @@ def test_what_cannot_be_right_is_said_before_any_work(
 @pytest.mark.parametrize(
     ("overrides", "made"),
     [
-        ({"localize.threshold": "fixed:0.5"}, {"localize", "evaluate", "explain", "report"}),
+        (
+            {"localize.threshold": "fixed:0.5"},
+            {"threshold", "localize", "evaluate", "explain", "report"},
+        ),
         (
             {"fit.c": 0.1},
-            {"fit", "score", "localize", "evaluate", "explain", "report"},
+            {"fit", "score", "threshold", "localize", "evaluate", "explain", "report"},
         ),
         (
             {"select.method": "last"},
-            {"select", "fit", "score", "localize", "evaluate", "explain", "report"},
+            {"select", "fit", "score", "threshold", "localize", "evaluate", "explain", "report"},
         ),
     ],
 )
@@ -166,7 +169,11 @@ def test_a_variant_makes_what_its_fields_change_and_leaves_the_base_run_as_it_wa
 
     assert (base.problem, kappa.problem) == ("", "")
     assert not any(base.built.values())
-    assert {stage for stage, count in kappa.built.items() if count} == {"localize", "evaluate"}
+    assert {stage for stage, count in kappa.built.items() if count} == {
+        "threshold",
+        "localize",
+        "evaluate",
+    }
     assert files(own_demo.folder) == before
     assert {s: {p.name for p in config.store.glob(f"{s}/*/*")} for s in MODEL} == stored
 

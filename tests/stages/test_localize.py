@@ -6,22 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
 
-from cache.digest import read_json
-from cache.fields import notes
+from cache.digest import read_json, write_json
 from manifests.schema import INTERVALS, SEGMENT_SCORES, SMOOTHED
 from manifests.table import read_table, write_table
 from stages import localize
 from stages.contract import Job
 from tests.payload import Folder
-from tests.training import write_scores
-
-TRAINING = [("t/n", "train", "0f", 0, 0.2), ("t/a", "train", "1f", 1, 0.7)]
-MU, SIGMA = float(np.mean([0.2, 0.7])), float(np.std([0.2, 0.7]))
 
 
-def make_job(tmp_path, scores, fps=30.0, out="out", last=5, **changed):
+def make_job(tmp_path, scores, fps=30.0, out="out", last=5, threshold=0.5, **changed):
     n = len(scores)
-    for part in ("scores", "scorer", out):
+    for part in ("scores", "threshold", out):
         (tmp_path / part).mkdir(exist_ok=True)
     starts = 24 * np.arange(n)
     ends = starts + np.append(np.full(n - 1, 24), last)
@@ -34,8 +29,8 @@ def make_job(tmp_path, scores, fps=30.0, out="out", last=5, **changed):
         "score": np.asarray(scores, dtype=np.float64),
     }
     write_table(tmp_path / "scores/scores.parquet", SEGMENT_SCORES, columns)
-    assert write_scores(tmp_path / "scorer", TRAINING) == (MU, SIGMA)
-    inputs = {part: Folder(tmp_path / part) for part in ("scores", "scorer")}
+    write_json(tmp_path / "threshold/threshold.json", {"threshold": threshold, "rule": "a rule"})
+    inputs = {part: Folder(tmp_path / part) for part in ("scores", "threshold")}
     return Job("v", localize.Settings(**changed), tmp_path / out, inputs)
 
 
@@ -56,7 +51,6 @@ def test_intervals_are_the_runs_of_frames_above_the_threshold(tmp_path_factory, 
     expected = gaussian_filter1d(np.asarray(scores), 0.4, mode="reflect")
     np.testing.assert_allclose(smoothed["smoothed"], expected, rtol=1e-12)
     assert smoothed["score"] == scores
-    assert rule["threshold"] == pytest.approx(MU + 0.2 * SIGMA, rel=1e-15)
     lengths = np.subtract(smoothed["end_frame"], smoothed["start_frame"])
     frames = np.repeat(smoothed["smoothed"], lengths)
     above = frames > rule["threshold"]
@@ -76,21 +70,13 @@ def test_intervals_are_the_runs_of_frames_above_the_threshold(tmp_path_factory, 
     assert intervals["interval"] == list(range(result.rows))
 
 
-def test_a_fixed_threshold_is_strict(tmp_path):
-    job = make_job(tmp_path, [0.5, 0.75, 0.5, 1.0], threshold="fixed:0.5", sigma=0)
+def test_the_threshold_is_strict(tmp_path):
+    job = make_job(tmp_path, [0.5, 0.75, 0.5, 1.0], sigma=0)
     localize.compute(job)
     _, intervals, rule = outputs(job)
     assert intervals["start_frame"] == [24, 72]
     assert intervals["end_frame"] == [48, 77]
-    assert rule == {
-        "threshold": 0.5, "rule": "fixed:0.5", "mu": MU, "sigma": SIGMA, "kappa": 0.2,
-    }  # fmt: skip
-
-
-def test_kappa_moves_the_threshold(tmp_path):
-    job = make_job(tmp_path, [0.9, 0.1], kappa=-1.0)
-    localize.compute(job)
-    assert outputs(job)[2]["threshold"] == pytest.approx(MU - SIGMA)
+    assert rule == {"threshold": 0.5, "rule": "a rule"}  # as the stage threshold has it
 
 
 def test_sigma_in_seconds_is_that_of_as_many_segments(tmp_path):
@@ -117,13 +103,3 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path):
         outs.append([path.read_bytes() for path in sorted(job.out.iterdir())])
     assert outs[0] == outs[1]
     assert len(outs[0]) == 3
-
-
-@pytest.mark.parametrize("rule", ["kappa", "fixed:0.5", "fixed:1", "fixed:-0.1"])
-def test_rules_that_are_known(rule):
-    assert notes(localize.Settings)["threshold"].check(rule) is None
-
-
-@pytest.mark.parametrize("rule", ["", "Kappa", "fixed", "fixed:", "fixed:x", "fixed:nan", "0.5"])
-def test_rules_that_are_not(rule):
-    assert "fixed:0.5" in notes(localize.Settings)["threshold"].check(rule)

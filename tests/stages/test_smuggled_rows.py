@@ -216,17 +216,17 @@ def test_fit(stages: Stages) -> None:
 def test_threshold_and_kappa(
     demo: Demo, stages: Stages, tmp_path: Path, threshold: str, kappa: float
 ) -> None:
-    job = stages.job("localize", SMUGGLED)
+    job = stages.job("threshold")
     settings = dataclasses.replace(job.settings, threshold=threshold, kappa=kappa)
     job = dataclasses.replace(job, settings=settings)
-    compute(job, "localize")
+    compute(job, "threshold")
     score = pq.read_table(demo.folder / "scorer" / "probing_scores.parquet")["score"].to_numpy()
     expected = 0.5 if threshold == "fixed:0.5" else float(score.mean()) + kappa * float(score.std())
     assert read_json(job.out / "threshold.json")["threshold"] == expected
     forged = Folder(forged_scorer(demo.folder / "scorer", tmp_path / "forged", tie=True))
     bad = dataclasses.replace(job, inputs={**job.inputs, "scorer": forged})
     with pytest.raises(LeakageError, match=f"^{SMUGGLED}: its split is 'test'"):
-        compute(bad, "localize")
+        compute(bad, "threshold")
 
 
 def test_evaluation_of_what_was_fitted_on(stages: Stages) -> None:

@@ -1,0 +1,127 @@
+"""The tables that a probe is made through: figures of layers and heads, and the scores of its rows."""
+
+from __future__ import annotations
+
+from manifests.columns import LAYER, SEGMENT, SPAN, SPLIT, VIDEO_ID, Column, TableSchema
+
+LAYERS = TableSchema(
+    "layers",
+    1,
+    "what the probing subset says of every layer",
+    (
+        LAYER,
+        Column("n_normal", "int64", "normal samples"),
+        Column("n_anomalous", "int64", "anomalous samples"),
+        Column("kl", "float64", "mean over dimensions of the KL divergence, nats (eq 1-2)"),
+        Column("ldr", "float64", "mean over dimensions of the discriminant ratio (eq 3-4)"),
+        Column(
+            "entropy", "float64", "mean over dimensions of the histogram entropy, bits (eq 5-6)"
+        ),
+        Column("silhouette", "float64", "silhouette score of the two classes"),
+    ),
+    ("layer",),
+)
+
+SELECTION = TableSchema(
+    "selection",
+    1,
+    "every figure that the choice of a layer rests on",
+    (
+        *LAYERS.columns,
+        Column("z_kl", "float64", "z-score of kl over the kept layers from 1", nullable=True),
+        Column("z_ldr", "float64", "z-score of ldr over the kept layers from 1", nullable=True),
+        Column(
+            "z_entropy", "float64", "z-score of entropy over the kept layers from 1", nullable=True
+        ),
+        Column("score", "float64", "what the method ranks the layers by", nullable=True),
+        Column("chosen", "bool", "whether the scorer is fitted on this layer"),
+    ),
+    ("layer",),
+)
+
+HEAD_FIGURES = tuple(
+    Column(name, "float64", doc, nullable=True)
+    for name, doc in (
+        ("lda", "squared Mahalanobis distance of the class means, within-class covariance"),
+        ("kl", "KL divergence of the classes as Gaussians, mean of both directions, nats"),
+        ("mmd", "squared maximum mean discrepancy of the classes, Gaussian kernel"),
+        ("nmi", "normalised mutual information of the labels and two clusters of K-means"),
+        ("separability", "squared distance of the class means over the sum of both variances"),
+    )
+)
+
+HEADS = TableSchema(
+    "heads",
+    1,
+    "what the probing subset says of every attention head; a figure that is not defined is null",
+    (
+        Column("layer", "int32", "decoder layer of the head, from 0"),
+        Column("head", "int32", "number of the head in its layer, from 0"),
+        Column("prompt", "int32", "number of the prompt in forward.prompts, from 0"),
+        Column("n_normal", "int64", "normal samples"),
+        Column("n_anomalous", "int64", "anomalous samples"),
+        *HEAD_FIGURES,
+    ),
+    ("layer", "head", "prompt"),
+)
+
+HEAD_SELECTION = TableSchema(
+    "head_selection",
+    1,
+    "every figure that the choice of heads rests on",
+    (
+        *HEADS.columns,
+        *(
+            Column(
+                f"scaled_{c.name}", "float64", f"{c.name} in [0, 1] over all heads", nullable=True
+            )
+            for c in HEAD_FIGURES[:4]
+        ),
+        Column("saliency", "float64", "mean of the four scaled figures", nullable=True),
+        Column(
+            "rss",
+            "float64",
+            "mean of the saliency over all prompts less select.heads_lambda of its deviation; the "
+            "same in every row of a head",
+            nullable=True,
+        ),
+        Column("score", "float64", "what the method ranks the heads by", nullable=True),
+        Column("chosen", "bool", "whether the scorer is fitted on this head"),
+    ),
+    ("layer", "head", "prompt"),
+)
+
+TRAINING_ROWS = TableSchema(
+    "training_rows",
+    1,
+    "the videos that the figures of layers or heads rest on, and their rows",
+    (
+        VIDEO_ID,
+        SPLIT,
+        Column("n_normal", "int64", "normal samples"),
+        Column("n_anomalous", "int64", "anomalous samples"),
+    ),
+    ("video_id",),
+)
+
+PROBING_SCORES = TableSchema(
+    "probing_scores",
+    3,
+    "the scorer's scores on the rows that it was fitted on",
+    (
+        VIDEO_ID,
+        SPLIT,
+        Column("digest", "string", "sha256 of the file of the video"),
+        SEGMENT,
+        *SPAN,
+        Column("label", "int32", "0 normal, 1 anomalous, as used in the fit"),
+        Column("score", "float64", "probability of an anomaly"),
+        Column(
+            "held_out",
+            "float64",
+            "the same by a scorer that was fitted without this video; null where there is none",
+            nullable=True,
+        ),
+    ),
+    ("video_id", "segment"),
+)
