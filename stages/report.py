@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cache.fields import at_least, recipe
 from stages.contract import Job, Result
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
