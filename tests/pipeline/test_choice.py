@@ -96,7 +96,8 @@ def test_the_second_of_two_questions_is_probed_as_if_it_were_the_only_one(
     np.testing.assert_allclose(scores_of(own_demo), before, atol=1e-4)
     # The other question of the same pass: no pass is made again, but everything after it.
     built = run(hiprobe, own_demo, *fixed, "--set", asked)
-    assert set(built) == {"moments", "statistics", "select", "fit", "score", "localize"}
+    made = {"moments", "statistics", "select", "fit", "score", "threshold", "localize"}
+    assert set(built) == made
     assert np.abs(scores_of(own_demo) - before).max() > 1e-3
 
 

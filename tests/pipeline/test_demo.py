@@ -173,9 +173,12 @@ def test_plan_check_tells_by_its_exit_code(demo: Demo, hiprobe: Hiprobe) -> None
 
 def test_why_names_the_field_with_both_values(demo: Demo, hiprobe: Hiprobe) -> None:
     changed = ("--set", "localize.kappa=0.3")
-    assert "localize.kappa: 0.2 -> 0.3" in hiprobe("why", demo.config, "localize", *changed).out
-    one = hiprobe("why", demo.config, "localize", "test/fight_02", *changed)
-    assert "localize.kappa: 0.2 -> 0.3" in one.out
+    assert "localize.kappa: 0.2 -> 0.3" in hiprobe("why", demo.config, "threshold", *changed).out
+    assert "waits for threshold" in hiprobe("why", demo.config, "localize", *changed).out
+    prompt = ("--set", "explain.limit=1")
+    one = hiprobe("why", demo.config, "explain", "test/fight_02", *prompt)
+    assert "explain.limit: " in one.out
+    assert "-> 1" in one.out
     assert "fresh" in hiprobe("why", demo.config, "decode", *changed).out
     assert "waits for localize" in hiprobe("why", demo.config, "evaluate", *changed).out
 

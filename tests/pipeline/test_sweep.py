@@ -171,10 +171,10 @@ def test_a_dry_run_counts_what_the_sweep_then_makes(swept: dict[str, Any]) -> No
     foreseen = {(w["row"], w["column"]): w for w in swept["foreseen"]}
     assert ("theirs", "one") not in foreseen
     assert foreseen["dlsp", "one"]["todo"] == {}
-    # 20 curves; their evaluation waits for them.
-    assert foreseen["kappa", "one"]["todo"] == {"threshold": 1, "localize": 20}
-    assert (foreseen["kappa", "one"]["first"], foreseen["kappa", "one"]["waiting"]) == (20, 1)
-    assert cell(swept, "kappa", "one")["built"] == 21
+    # 20 curves and their evaluation wait for the threshold.
+    assert foreseen["kappa", "one"]["todo"] == {"threshold": 1}
+    assert (foreseen["kappa", "one"]["first"], foreseen["kappa", "one"]["waiting"]) == (1, 21)
+    assert cell(swept, "kappa", "one")["built"] == 22
     assert "column two is to fit" in foreseen["from-two", "one"]["problem"]
     assert foreseen["last", "two"]["first"] == 0  # the first row makes the index of set two
     # Rows that share a run, or whose every artifact is there, make nothing.

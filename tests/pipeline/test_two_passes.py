@@ -125,7 +125,7 @@ def test_another_selection_runs_the_second_pass_and_never_the_first() -> None:
     settled, _ = worlds.settle(world())
     plans = replanned(config(select={"method": "last"}), settled)
     assert worlds.work(plans) == {
-        "select": 1, "fit": 1, "forward_selected": 5, **TAIL, "score": 9, "localize": 9
+        "select": 1, "fit": 1, "forward_selected": 5, **TAIL, "score": 9, "threshold": 1, "localize": 9
     }  # fmt: skip
 
 
