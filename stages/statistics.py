@@ -47,6 +47,8 @@ def compute(job: Job[Settings]) -> Result:
     for a video that is no training video, ConfigError where a class has no sample, or where videos
     come from different backbones.
     """
+    import numpy as np
+
     from stages.probes.divergence import kl_per_layer, ldr_per_layer
     from stages.probes.entropy import entropy_per_layer
     from stages.probes.silhouette import silhouette_per_layer
@@ -77,6 +79,7 @@ def compute(job: Job[Settings]) -> Result:
         layers,
         most=settings.silhouette_samples,
         seed=settings.seed,
+        draws=np.zeros((0, len(reads)), dtype=np.int64),
         workers=settings.workers,
         progress=lambda done, total: job.progress(total + done, 2 * total),
     )
@@ -84,7 +87,7 @@ def compute(job: Job[Settings]) -> Result:
         "kl": kl_per_layer(moments, settings.eps),
         "ldr": ldr_per_layer(moments, settings.eps),
         "entropy": entropy,
-        "silhouette": silhouette,
+        "silhouette": silhouette.mean,
     }
     _write(job, moments, figures)
     seconds = {
