@@ -14,30 +14,25 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 
 from cache.errors import DamagedArtifact
 from cache.keys import canonical
+from cache.precision import STORED, from_bfloat16_bits, to_bfloat16_bits, widen
+from cache.shard_file import ShardFile, ShardForm, not_whole
+
+__all__ = ["ShardedArray", "from_bfloat16_bits", "shard_rows", "to_bfloat16_bits", "write_shards"]
 
 SHARD_ROWS = 512
 """Segments that a shard holds at most."""
 
-# Chunks that equal the fill value must be written too. Zarr heeds this only as global configuration
-# (given to a call it is ignored); it is set once because a scoped change is not safe among threads.
-zarr.config.set({"array.write_empty_chunks": True})
-
 _BFLOAT16_NAN = 0x7FC0
-_STORED = {"float32": "float32", "float16": "float16", "bfloat16": "uint16"}
-_CRC_BYTES = 4
-_INDEX_BYTES = 16
 
 
 def shard_rows(segments: int) -> int:
@@ -46,18 +41,6 @@ def shard_rows(segments: int) -> int:
         raise ValueError(f"an array of hidden states has at least 1 segment, {segments} given")
     shards = -(-segments // SHARD_ROWS)
     return -(-segments // shards)
-
-
-def to_bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Round float32 to bfloat16 (nearest, ties to even) and return its bits; NaN stays NaN."""
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
-    return np.where(np.isnan(values), np.uint16(_BFLOAT16_NAN), rounded)
-
-
-def from_bfloat16_bits(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """The float32 values of bfloat16 bits; exact."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def write_shards(
@@ -108,8 +91,6 @@ class ShardedArray:
     """float32, float16 or bfloat16: the precision of the stored numbers."""
     attributes: Mapping[str, Any]
     """What the writer says of the array."""
-    array: Any
-    """The Zarr array; read it through the methods below, which check it."""
 
     @classmethod
     def open(cls, path: Path) -> ShardedArray:
@@ -117,12 +98,11 @@ class ShardedArray:
         try:
             document = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
             shape, attributes = _checked_metadata(path.name, document)
-            array = zarr.open_array(path, mode="r", zarr_format=3)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DamagedArtifact(f"{path.name}: zarr.json cannot be read: {error}") from error
-        found = cls(path, shape, str(attributes["logical_dtype"]), attributes, array)
+        found = cls(path, shape, str(attributes["logical_dtype"]), attributes)
         for shard in range(found.shards):
-            found._check_shard(shard)
+            found._check_size(shard)
         return found
 
     @property
@@ -135,38 +115,57 @@ class ShardedArray:
         """Number of shards."""
         return -(-self.shape[0] // self.rows)
 
+    @property
+    def form(self) -> ShardForm:
+        """The sizes of every shard."""
+        _, slots, width = self.shape
+        return ShardForm(slots, self.rows, width, STORED[self.logical_dtype])
+
+    def segments_of(self, shard: int) -> slice:
+        """Which segments a shard holds."""
+        return slice(shard * self.rows, min((shard + 1) * self.rows, self.shape[0]))
+
     def slot(self, slot: int) -> NDArray[np.float32]:
         """One slot of all segments, float32 [segments, width]; raises DamagedArtifact."""
-        parts = [self.block(shard, slice(slot, slot + 1)) for shard in range(self.shards)]
-        return np.concatenate(parts)[:, 0]
+        found = np.empty((self.shape[0], self.shape[2]), dtype=np.float32)
+        buffer = self.form.buffer()
+        for shard in range(self.shards):
+            rows = found[self.segments_of(shard)]
+            for stored in self.chunks(shard, [slot], buffer):
+                widen(stored, self.logical_dtype, rows)
+        return found
 
     def block(self, shard: int, slots: slice) -> NDArray[np.float32]:
         """Some slots of one shard, float32 [rows, slots, width]; raises DamagedArtifact."""
-        self._check_shard(shard)
-        start = shard * self.rows
-        try:
-            values = self.array[start : min(start + self.rows, self.shape[0]), slots]
-        except (ValueError, OSError, RuntimeError, KeyError, IndexError) as error:
-            raise DamagedArtifact(
-                f"{self.path.name}: shard {shard} does not decode ({error}); verify the store, "
-                "this artifact must be computed again"
-            ) from error
-        if self.logical_dtype == "bfloat16":
-            return from_bfloat16_bits(values)
-        return np.asarray(values, dtype=np.float32)
+        numbers = range(*slots.indices(self.shape[1]))
+        rows = self.segments_of(shard)
+        found = np.empty((rows.stop - rows.start, len(numbers), self.shape[2]), dtype=np.float32)
+        chunks = self.chunks(shard, numbers, self.form.buffer())
+        for place, stored in enumerate(chunks):
+            widen(stored, self.logical_dtype, found[:, place])
+        return found
 
-    def _check_shard(self, shard: int) -> None:
-        file = self.path / "c" / str(shard) / "0" / "0"
-        _, slots, width = self.shape
-        chunk = self.rows * width * np.dtype(_STORED[self.logical_dtype]).itemsize + _CRC_BYTES
-        expected = slots * (chunk + _INDEX_BYTES) + _CRC_BYTES
+    def chunks(
+        self, shard: int, slots: Iterable[int], buffer: NDArray[np.uint8]
+    ) -> Iterator[NDArray[Any]]:
+        """Slot by slot of one shard the numbers as they are stored, [rows, width].
+
+        What is given out is a view of `buffer` (`form.buffer()`), good until the next slot. Raises
+        DamagedArtifact.
+        """
+        rows = self.segments_of(shard)
+        with ShardFile(self._file(shard), shard, self.path.name, self.form) as file:
+            for slot in slots:
+                yield file.chunk(slot, buffer)[: rows.stop - rows.start]
+
+    def _file(self, shard: int) -> Path:
+        return self.path / "c" / str(shard) / "0" / "0"
+
+    def _check_size(self, shard: int) -> None:
+        file = self._file(shard)
         found = file.stat().st_size if file.is_file() else None
-        if found != expected:
-            state = "is missing" if found is None else f"has {found} bytes"
-            raise DamagedArtifact(
-                f"{self.path.name}: shard {shard} {state}, expected {expected} bytes; "
-                "this artifact must be computed again"
-            )
+        if found != self.form.size:
+            raise not_whole(f"{self.path.name}: shard {shard}", self.form, found)
 
     def __repr__(self) -> str:
         """Shape and dtype, never data."""
@@ -174,9 +173,9 @@ class ShardedArray:
 
 
 def _stored_dtype(logical_dtype: str) -> np.dtype[Any]:
-    if logical_dtype not in _STORED:
-        raise ValueError(f"dtype {logical_dtype!r} given, one of {sorted(_STORED)} expected")
-    return np.dtype(_STORED[logical_dtype])
+    if logical_dtype not in STORED:
+        raise ValueError(f"dtype {logical_dtype!r} given, one of {sorted(STORED)} expected")
+    return np.dtype(STORED[logical_dtype])
 
 
 def _create(
@@ -187,6 +186,12 @@ def _create(
     logical_dtype: str,
     attributes: Mapping[str, Any],
 ) -> Any:
+    import zarr
+    from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
+
+    # Chunks that equal the fill value must be written too. Zarr heeds this only as global
+    # configuration (given to a call it is ignored); a scoped change is not safe among threads.
+    zarr.config.set({"array.write_empty_chunks": True})
     _, slots, width = shape
     sharding = ShardingCodec(
         chunk_shape=(rows, 1, width),
@@ -235,7 +240,7 @@ def _checked_metadata(name: str, document: Any) -> tuple[tuple[int, int, int], d
         expected = {
             "a check sum of": _crc32(attributes),
             "shape": [segments, slots, width],
-            "data_type": _STORED.get(logical),
+            "data_type": np.dtype(STORED[logical]).name,
             "chunk grid": {
                 "name": "regular",
                 "configuration": {"chunk_shape": [rows, slots, width]},
