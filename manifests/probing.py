@@ -125,3 +125,24 @@ PROBING_SCORES = TableSchema(
     ),
     ("video_id", "segment"),
 )
+
+SENSITIVITY = TableSchema(
+    "sensitivity",
+    1,
+    "what a threshold of mu + kappa sigma does on training rows, by kappa; labels as in the fit",
+    (
+        Column("kappa", "float64", "deviations above the mean of the fitted rows' scores"),
+        Column("threshold", "float64", "T = mu + kappa sigma"),
+        Column("precision", "float64", "anomalous share of the frames above T", nullable=True),
+        Column("recall", "float64", "share of the anomalous frames that are above T"),
+        Column("f1", "float64", "harmonic mean of precision and recall of the frames"),
+        Column("normal_above", "float64", "share of the normal frames that are above T"),
+        Column(
+            "alarms_per_hour",
+            "float64",
+            "runs above T in normal videos, per hour of these; null where they have no length",
+            nullable=True,
+        ),
+    ),
+    ("kappa",),
+)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stages.probes.localization_settings import OF_THRESHOLD
+from stages.probes.localization_settings import OF_INTERVALS, OF_THRESHOLD, of_other_rules
 from stages.probes.selection import chooses
 
 Scope = Literal["all", "first", "probing", "second", "target", "test"]
@@ -86,6 +86,11 @@ def _of_the_probing_videos(settings: Any) -> tuple[str, ...]:
 def _of_the_threshold(settings: Any) -> tuple[str, ...]:
     """What only the stage threshold reads."""
     return OF_THRESHOLD
+
+
+def _of_the_intervals(settings: Any) -> tuple[str, ...]:
+    """What only the stage localize reads, and what the rule of the threshold does not look at."""
+    return (*OF_INTERVALS, *of_other_rules(settings.threshold))
 
 
 def _of_other_methods(settings: Any) -> tuple[str, ...]:
@@ -192,6 +197,7 @@ GRAPH: tuple[Node, ...] = (
         "dataset",
         edges=(Edge("scorer", "fit", outside=True),),
         section="localize",
+        without=_of_the_intervals,
     ),
     Node(
         "localize",
@@ -229,6 +235,7 @@ GRAPH: tuple[Node, ...] = (
             Edge("scorer", "fit", outside=True),
             Edge("table", "statistics", optional=True),
             Edge("table", "heads", optional=True),
+            Edge("threshold", "threshold"),
             Edge("timeline", "decode", "all"),
         ),
         values=("run", "videos"),

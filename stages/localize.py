@@ -13,18 +13,19 @@ if TYPE_CHECKING:
     from stages.probes.localization import Interval
     from stages.probes.spans import Spans
 
-VERSION = 2
+VERSION = 3
 
 
 def compute(job: Job[Settings]) -> Result:
     """Write smoothed.parquet, intervals.parquet and threshold.json.
 
     Reads "scores" and "threshold", whose record is repeated in threshold.json. Segments strictly
-    above the threshold, as long as they follow one another, are one interval. Frames and seconds
-    are those of the segments.
+    above the threshold, as long as they follow one another, are one interval. Intervals at most
+    merge_s apart become one, and then those shorter than least_s are dropped: the other way round
+    an event with a dip in it would be gone in pieces. Frames and seconds are those of the segments.
     """
     from manifests.table import write_table
-    from stages.probes.localization import intervals_above, sigma_in_segments, smooth
+    from stages.probes.localization import intervals_above, lasting, merged, smooth_video
     from stages.probes.spans import read_columns, spans_of
 
     settings = job.settings
@@ -32,11 +33,11 @@ def compute(job: Job[Settings]) -> Result:
     spans = spans_of(columns, job.item)
     rule = read_json(job.inputs["threshold"].file("threshold.json"))
     threshold = float(rule["threshold"])
-    sigma = sigma_in_segments(settings.sigma, settings.sigma_unit, spans, job.item)
-    smoothed = smooth(columns["score"], sigma, settings.mode)
+    smoothed = smooth_video(columns["score"], spans, settings, job.item)
     columns["smoothed"] = smoothed
     write_table(job.out / "smoothed.parquet", SMOOTHED, columns)
-    found = intervals_above(smoothed, spans, threshold)
+    runs = intervals_above(smoothed, spans, threshold)
+    found = lasting(merged(runs, smoothed, spans, settings.merge_s), spans, settings.least_s)
     write_table(job.out / "intervals.parquet", INTERVALS, _columns(found, spans, threshold))
     write_json(job.out / "threshold.json", rule)
     return Result(len(found))

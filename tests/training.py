@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from cache.digest import read_json, write_json
 from manifests.schema import PROBING_SCORES, TRAINING_ROWS
 from manifests.table import read_table, write_table
-from stages.probes.training import fitted_files
+from stages.probes.training import LATER, fitted_files
 
 SMUGGLED = "test/fight_02"
 """A test video of the small run."""
@@ -49,8 +50,16 @@ def spans_of(segments: Sequence[int]) -> dict[str, list[float]]:
     }
 
 
-def write_scores(folder: Path, rows: Sequence[Row]) -> tuple[float, float]:
-    """probing_scores.parquet, and mu and sigma of it in scorer.json; returns the two."""
+def write_scores(
+    folder: Path,
+    rows: Sequence[Row],
+    held_out: Sequence[float | None] | None = None,
+    **said: object,
+) -> tuple[float, float]:
+    """probing_scores.parquet, and mu and sigma of it in scorer.json; returns the two.
+
+    `said` is what else scorer.json says.
+    """
     folder.mkdir(exist_ok=True)
     videos, splits, digests, labels, scores = map(list, zip(*rows, strict=True))
     columns = {
@@ -60,17 +69,28 @@ def write_scores(folder: Path, rows: Sequence[Row]) -> tuple[float, float]:
         **spans_of([videos[:n].count(name) for n, name in enumerate(videos)]),
         "label": labels,
         "score": scores,
-        "held_out": [None] * len(scores),
+        "held_out": [None] * len(scores) if held_out is None else list(held_out),
     }
     write_table(folder / "probing_scores.parquet", PROBING_SCORES, columns)
     described = folder / "scorer.json"
     mu, sigma = float(np.mean(scores)), float(np.std(scores))
-    said = read_json(described) if described.exists() else {}
-    write_json(described, {**said, "mu": mu, "sigma": sigma})
+    before = read_json(described) if described.exists() else {}
+    write_json(described, {**before, "mu": mu, "sigma": sigma, **said})
     return mu, sigma
 
 
-def forged_scorer(scorer: Path, folder: Path, *, tie: bool = False, **changed: str) -> Path:
+def as_written_before(folder: Path) -> None:
+    """The probing scores as hiprobe wrote them before: version 2, which does not say of which frames they are."""
+    path = folder / "probing_scores.parquet"
+    columns = tuple(c for c in PROBING_SCORES.columns if c.name not in LATER)
+    older = dataclasses.replace(PROBING_SCORES, version=2, columns=columns)
+    found = read_table(path, PROBING_SCORES).select(list(older.names)).to_pydict()
+    write_table(path, older, found)
+    record = read_json(folder / "scorer.json")
+    write_json(folder / "scorer.json", {**record, "files": fitted_files(folder)})
+
+
+def forged_scorer(scorer: Path, folder: Path, *, tie: bool = False, **changed: object) -> Path:
     """A copy of a scorer with a row of a test video among those of its fit.
 
     mu and sigma are made to agree; with `tie`, so are the digests in scorer.json.
@@ -80,7 +100,7 @@ def forged_scorer(scorer: Path, folder: Path, *, tie: bool = False, **changed: s
     found = read_table(path, PROBING_SCORES).to_pydict()
     row = {"video_id": SMUGGLED, "split": "test", "digest": "f" * 64, "label": 1, "score": 0.5}
     row |= {name: values[0] for name, values in spans_of([0]).items()}
-    row |= {"held_out": None, **changed}
+    row |= {"held_out": None if None in found["held_out"] else 0.5, **changed}
     write_table(path, PROBING_SCORES, {name: [*found[name], row[name]] for name in found})
     score = read_table(path, PROBING_SCORES)["score"].to_numpy()
     record = read_json(folder / "scorer.json")

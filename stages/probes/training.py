@@ -1,7 +1,7 @@
 """The one door to selection, fit, threshold and kappa: rows of training videos pass, no others.
 
 Labels come through `segment_labels`, the table that a choice rests on through `read_training_rows`,
-the scores that a threshold rests on through `training_scores`. Each asks every video for its split
+the scores that a threshold rests on through `training_scores` and `training_series`. Each asks every video for its split
 and refuses by name what is not "train": what chooses or fits never gets the rows of another.
 """
 
@@ -22,7 +22,7 @@ from manifests.columns import TableSchema
 from manifests.schema import PROBING_SCORES, TRAINING_ROWS
 from manifests.table import read_table, table_digest, write_table
 from stages.contract import Payload
-from stages.probes.spans import SPAN_NAMES, Floats, Ints, Spans
+from stages.probes.spans import SPAN_NAMES, Floats, Ints, Spans, spans_of
 
 TRAIN = "train"
 ROWS = "training_rows.parquet"
@@ -219,11 +219,12 @@ def training_scores(scorer: Payload) -> TrainingScores:
     """The scores that a threshold may rest on, from the folder of a scorer.
 
     Raises LeakageError where one is of no training row, or where mu and sigma in scorer.json, which
-    people read, are not those of the table.
+    people read, are not those of the table; ConfigError for a score that is not finite.
     """
     table = _read(scorer.file(SCORES), PROBING_SCORES)
     if not len(table):
         raise LeakageError(f"{SCORES} has no row: nothing says what the scorer was fitted on")
+    _require_finite("score", table.column("score").to_numpy())
     origins = table.group_by(list(ORIGIN), use_threads=False).aggregate([])
     found = TrainingScores(
         table.column("score").to_numpy(),
@@ -238,6 +239,80 @@ def training_scores(scorer: Payload) -> TrainingScores:
                 f"{value}: a threshold rests on these rows alone; fit the scorer again"
             )
     return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingSeries:
+    """The scores of one training video, segment after segment; of no other video.
+
+    Raises LeakageError, when it is made, for a video of another split.
+    """
+
+    video_id: str
+    split: str
+    spans: Spans
+    labels: Ints
+    """[segments], 0 normal or 1 anomalous, as used in the fit."""
+    fitted: Floats
+    """[segments], by the scorer, which was fitted on them."""
+    held_out: Floats | None
+    """[segments], by a scorer that was fitted without this video; None where there is none."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is not of the training split, however the scores came here."""
+        require_training(self.video_id, self.split)
+
+
+def training_series(scorer: Payload) -> tuple[TrainingSeries, ...]:
+    """The training videos that a scorer was fitted on, in order of their ids, with their scores.
+
+    None of them where the table is of an older hiprobe, which did not say which frames its rows are
+    of. Raises LeakageError for a row of another split, ConfigError for a table that contradicts
+    itself.
+    """
+    table = _read(scorer.file(SCORES), PROBING_SCORES)
+    if any(name not in table.column_names for name in LATER):
+        return ()
+    table = table.sort_by([("video_id", "ascending"), ("segment", "ascending")])
+    codes = table.column("video_id").combine_chunks().dictionary_encode().indices.to_numpy()
+    borders = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1], [True])))
+    return tuple(
+        _series(table.slice(first, stop - first))
+        for first, stop in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True)
+    )
+
+
+def _series(rows: pa.Table) -> TrainingSeries:
+    """The rows of one video."""
+    video = rows.column("video_id")[0].as_py()
+    splits = set(rows.column("split").to_pylist())
+    for split in sorted(splits):
+        require_training(video, split)
+    columns = {name: rows.column(name).to_numpy() for name in (*SPAN_NAMES, "label", "score")}
+    held_out = rows.column("held_out")
+    if held_out.null_count not in (0, len(rows)):
+        raise ConfigError(
+            f"{video}: {held_out.null_count} of its {len(rows)} rows in {SCORES} have no held-out "
+            "score, expected all or none; fit the scorer again"
+        )
+    scores = {"score": columns["score"]}
+    if not held_out.null_count:
+        scores["held_out"] = held_out.to_numpy()
+    for name, values in scores.items():
+        _require_finite(name, values)
+    spans = spans_of(columns, video)
+    labels = columns["label"].astype(np.int64)
+    found = (columns["score"], scores.get("held_out"))
+    return TrainingSeries(video, splits.pop(), spans, labels, *found)
+
+
+def _require_finite(name: str, values: Floats) -> None:
+    """Raise ConfigError where a score is no number to compare with."""
+    if wrong := int((~np.isfinite(values)).sum()):
+        raise ConfigError(
+            f"{SCORES}: {wrong} of {len(values)} numbers in column {name} are not finite; fit the "
+            "scorer again"
+        )
 
 
 def fitted_files(folder: Path) -> dict[str, str]:

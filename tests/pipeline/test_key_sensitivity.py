@@ -114,6 +114,9 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "localize.mode": ("nearest", after("threshold")),
     "localize.kappa": (0.3, after("threshold")),
     "localize.threshold": ("fixed:0.5", after("threshold")),
+    "localize.f1_step": (0.05, NOTHING),  # the rule is kappa: see RULES
+    "localize.merge_s": (1.0, after("localize")),
+    "localize.least_s": (1.0, after("localize")),
     "explain.prompt": ("What is this?", after("explain")),
     "explain.system": ("Be brief.", after("explain")),
     "explain.frame_format": ("{number}: {image}", after("explain")),
@@ -150,6 +153,16 @@ HEADS: dict[str, tuple[Any, tuple[str, ...]]] = {
 """The same where heads are selected."""
 
 
+RULES: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
+    ("f1", "localize.f1_step"): (0.05, after("threshold")),
+    ("f1", "localize.kappa"): (0.3, NOTHING),
+    ("fixed:0.5", "localize.f1_step"): (0.05, NOTHING),
+    ("fixed:0.5", "localize.kappa"): (0.3, NOTHING),
+    ("fixed:0.5", "localize.sigma"): (1.5, after("threshold")),
+}
+"""The same where the threshold is set by another rule."""
+
+
 def test_every_field_is_in_the_table() -> None:
     fields = {f"{s}.{name}" for s, settings in SECTIONS.items() for name in notes(settings)}
     assert fields == set(SENSITIVITY)
@@ -173,6 +186,17 @@ def test_where_heads_are_selected_other_fields_count(field: str) -> None:
     section, name = field.split(".")
     value, expected = HEADS[field]
     sections = {**base, section: {**base.get(section, {}), name: value}}
+    changed = worlds.world(worlds.config(**sections), committed=settled.committed)
+    assert tuple(worlds.work(plan_all(changed))) == expected
+
+
+@pytest.mark.parametrize(("rule", "field"), RULES)
+def test_a_rule_of_the_threshold_makes_other_fields_count(rule: str, field: str) -> None:
+    base = {"localize": {"threshold": rule}}
+    settled, _ = worlds.settle(worlds.world(worlds.config(**base)))
+    section, name = field.split(".")
+    value, expected = RULES[rule, field]
+    sections = {section: {**base[section], name: value}}
     changed = worlds.world(worlds.config(**sections), committed=settled.committed)
     assert tuple(worlds.work(plan_all(changed))) == expected
 
@@ -206,7 +230,8 @@ def test_what_is_selected_is_read_from_one_table() -> None:
 
 def test_a_recipe_field_changes_a_key_and_a_knob_never_does() -> None:
     for field, (_, stale) in SENSITIVITY.items():
-        stale = HEADS.get(field, ("", ()))[1] or stale
+        others = [HEADS.get(field), *(RULES[key] for key in RULES if key[1] == field)]
+        stale = next((found[1] for found in others if found and found[1]), stale)
         section, name = field.split(".")
         kind = notes(SECTIONS[section])[name].kind
         if field == "forward.test_layers":

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
 
 from cache.digest import read_json, write_json
+from cache.errors import ItemError
 from manifests.schema import INTERVALS, SEGMENT_SCORES, SMOOTHED
 from manifests.table import read_table, write_table
 from stages import localize
@@ -87,6 +88,34 @@ def test_sigma_in_seconds_is_that_of_as_many_segments(tmp_path):
         localize.compute(job)
         found.append(outputs(job)[0]["smoothed"])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-12)  # 24 frames at 30 fps: 0.8 s
+
+
+def test_intervals_are_merged_and_what_is_still_short_is_dropped(tmp_path):
+    scores = [0.9, 0.1, 0.9, 0.1, 0.1, 0.9, 0.1, 0.1, 0.1, 0.9]  # 0.8 s each, the last 0.1667
+    found = {}
+    for out, changed in {
+        "none": {}, "merged": {"merge_s": 0.8}, "both": {"merge_s": 0.8, "least_s": 0.9},
+        "dropped": {"least_s": 0.8}, "all": {"merge_s": 1e9, "least_s": 7.3},
+    }.items():  # fmt: skip
+        job = make_job(tmp_path, scores, out=out, sigma=0.0, **changed)
+        localize.compute(job)
+        smoothed, intervals, _ = outputs(job)
+        assert smoothed["smoothed"] == scores  # the curve stays what it is
+        assert intervals["interval"] == list(range(len(intervals["interval"])))
+        found[out] = list(zip(intervals["start_frame"], intervals["end_frame"], strict=True))
+    assert found["none"] == [(0, 24), (48, 72), (120, 144), (216, 221)]
+    assert found["merged"] == [(0, 72), (120, 144), (216, 221)]
+    assert found["both"] == [(0, 72)]  # dropped first, nothing would be left
+    assert found["dropped"] == [(0, 24), (48, 72), (120, 144)]
+    assert found["all"] == [(0, 221)]
+    assert intervals["peak"] == [0.9]
+    assert intervals["mean"][0] == pytest.approx((3 * 24 * 0.9 + 5 * 0.9 + 6 * 24 * 0.1) / 221)
+    assert (intervals["start_s"], intervals["end_s"]) == ([0.0], [221 / 30])
+
+
+def test_a_score_that_is_no_number_is_refused(tmp_path):
+    with pytest.raises(ItemError, match="the score of segment 1 is nan"):
+        localize.compute(make_job(tmp_path, [0.1, float("nan"), 0.2]))
 
 
 def test_nothing_above_the_threshold_is_no_interval(tmp_path):

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -27,6 +28,7 @@ from pipeline.plan import StagePlan, plan_all
 from pipeline.values import value_of
 from pipeline.world import DATASET, World
 from stages.contract import Job
+from stages.probes.training import training_series
 from tests.conftest import Demo
 from tests.payload import Folder
 from tests.training import SMUGGLED, forged_scorer
@@ -210,23 +212,54 @@ def test_fit(stages: Stages) -> None:
         compute(with_a_test_video(job, stages), "fit")
 
 
+def held_out_scorer(demo: Demo, folder: Path) -> Path:
+    """The scorer of the run, with held-out scores of every row."""
+    shutil.copytree(demo.folder / "scorer", folder)
+    path = folder / "probing_scores.parquet"
+    columns = read_table(path, PROBING_SCORES).to_pydict()
+    score = np.asarray(columns["score"])
+    write_table(path, PROBING_SCORES, {**columns, "held_out": 0.9 * score + 0.05})
+    return folder
+
+
 @pytest.mark.parametrize(
-    ("threshold", "kappa"), [("kappa", 0.2), ("kappa", -1.0), ("kappa", 0.0), ("fixed:0.5", 0.2)]
+    ("threshold", "kappa"),
+    [("kappa", 0.2), ("kappa", -1.0), ("kappa", 0.0), ("fixed:0.5", 0.2), ("f1", 0.2)],
 )
 def test_threshold_and_kappa(
     demo: Demo, stages: Stages, tmp_path: Path, threshold: str, kappa: float
 ) -> None:
     job = stages.job("threshold")
     settings = dataclasses.replace(job.settings, threshold=threshold, kappa=kappa)
-    job = dataclasses.replace(job, settings=settings)
+    scorer = held_out_scorer(demo, tmp_path / "scorer")
+    job = dataclasses.replace(job, settings=settings, inputs={"scorer": Folder(scorer)})
     compute(job, "threshold")
+    found = read_json(job.out / "threshold.json")
     score = pq.read_table(demo.folder / "scorer" / "probing_scores.parquet")["score"].to_numpy()
-    expected = 0.5 if threshold == "fixed:0.5" else float(score.mean()) + kappa * float(score.std())
-    assert read_json(job.out / "threshold.json")["threshold"] == expected
-    forged = Folder(forged_scorer(demo.folder / "scorer", tmp_path / "forged", tie=True))
-    bad = dataclasses.replace(job, inputs={**job.inputs, "scorer": forged})
+    mu, sigma = float(score.mean()), float(score.std())
+    expected = {"fixed:0.5": 0.5, "f1": found["search"] and found["threshold"]}
+    assert found["threshold"] == expected.get(threshold, mu + kappa * sigma)
+    table = pq.read_table(job.out / "sensitivity.parquet").to_pydict()
+    assert table["threshold"] == [mu + at * sigma for at in table["kappa"]]
+    forged = Folder(forged_scorer(scorer, tmp_path / "forged", tie=True))
+    bad = dataclasses.replace(job, inputs={"scorer": forged})
     with pytest.raises(LeakageError, match=f"^{SMUGGLED}: its split is 'test'"):
         compute(bad, "threshold")
+    assert not list(job.out.iterdir())  # neither a threshold nor a curve
+
+
+def test_what_a_threshold_is_looked_at_on(demo: Demo, tmp_path: Path) -> None:
+    """The door of the search and of the curve by itself, whoever opens it."""
+    scorer = held_out_scorer(demo, tmp_path / "scorer")
+    assert {one.split for one in training_series(Folder(scorer))} == {"train"}
+    forged = Folder(forged_scorer(scorer, tmp_path / "forged", tie=True))
+    with pytest.raises(LeakageError, match=f"^{SMUGGLED}: its split is 'test'"):
+        training_series(forged)
+    # Also among the rows of a video to train with.
+    mixed = {"video_id": USED, "segment": 10_000}
+    forged = Folder(forged_scorer(scorer, tmp_path / "mixed", tie=True, **mixed))
+    with pytest.raises(LeakageError, match=f"^{USED}: its split is 'test'"):
+        training_series(forged)
 
 
 def test_evaluation_of_what_was_fitted_on(stages: Stages) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from cache.digest import read_json, write_json
 from cache.errors import ConfigError, LeakageError
 from manifests.schema import PROBING_SCORES, TRAINING_ROWS
-from manifests.table import read_table, write_table
+from manifests.table import arrow_schema, read_table, write_arrow, write_table
 from stages.probes.spans import spans_of
 from stages.probes.training import (
     TrainingScores,
@@ -22,10 +23,11 @@ from stages.probes.training import (
     require_unseen,
     segment_labels,
     training_scores,
+    training_series,
     write_training_rows,
 )
 from tests.payload import Folder
-from tests.training import labels_of, write_rows, write_scores
+from tests.training import as_written_before, labels_of, write_rows, write_scores
 
 
 def columns(*borders):
@@ -214,6 +216,68 @@ def test_a_table_without_rows_or_without_a_split_is_refused(tmp_path):
     write_table(tmp_path / "probing_scores.parquet", older, rows)
     with pytest.raises(LeakageError, match=r"no column split, digest: an older hiprobe"):
         training_scores(Folder(tmp_path))
+
+
+HELD_OUT = [0.2, 0.4, 0.8]
+
+
+def test_the_series_of_a_scorer_are_those_of_its_table(tmp_path):
+    write_scores(tmp_path, ROWS, HELD_OUT)
+    found = training_series(Folder(tmp_path))
+    assert [one.video_id for one in found] == ["n", "x"]
+    assert [one.labels.tolist() for one in found] == [[0, 0], [1]]
+    assert [one.fitted.tolist() for one in found] == [[0.1, 0.3], [0.9]]
+    assert [one.held_out.tolist() for one in found] == [[0.2, 0.4], [0.8]]
+    assert [one.spans.end_frame.tolist() for one in found] == [[24, 48], [24]]
+    write_scores(tmp_path, ROWS)
+    assert [one.held_out for one in training_series(Folder(tmp_path))] == [None, None]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_every_row_lies_in_the_series_of_its_video(tmp_path_factory, lengths, random):
+    folder = tmp_path_factory.mktemp("series")
+    names = [f"v{random.randrange(10**6)}-{n}" for n in range(len(lengths))]
+    rows = [
+        (name, "train", name, n % 2, random.random())
+        for n, (name, length) in enumerate(zip(names, lengths, strict=True))
+        for _ in range(length)
+    ]
+    write_scores(folder, rows, [1 - row[4] for row in rows])
+    # A table from outside need not be sorted.
+    columns = read_table(folder / "probing_scores.parquet", PROBING_SCORES).to_pydict()
+    order = random.sample(range(len(rows)), len(rows))
+    shuffled = pa.table({name: [column[i] for i in order] for name, column in columns.items()})
+    cast = shuffled.cast(arrow_schema(PROBING_SCORES))
+    write_arrow(folder / "probing_scores.parquet", cast)
+    found = training_series(Folder(folder))
+    assert [one.video_id for one in found] == sorted(names)
+    for one in found:
+        assert one.fitted.tolist() == [row[4] for row in rows if row[0] == one.video_id]
+        assert one.held_out.tolist() == [1 - score for score in one.fitted]
+
+
+def test_a_table_of_before_has_no_series(tmp_path):
+    write_scores(tmp_path, ROWS)
+    (tmp_path / "scorer.safetensors").write_bytes(b"weights")
+    as_written_before(tmp_path)
+    assert training_scores(Folder(tmp_path)).sources() == {"0f": "n", "1f": "x"}
+    assert training_series(Folder(tmp_path)) == ()
+
+
+def test_series_that_contradict_themselves_are_refused(tmp_path):
+    write_scores(tmp_path, ROWS, [0.2, None, 0.8])
+    with pytest.raises(ConfigError, match=r"^n: 1 of its 2 rows .* all or none"):
+        training_series(Folder(tmp_path))
+    write_scores(tmp_path, ROWS, [0.2, float("nan"), 0.8])
+    with pytest.raises(ConfigError, match=r"1 of 2 numbers in column held_out are not finite"):
+        training_series(Folder(tmp_path))
+    columns = read_table(tmp_path / "probing_scores.parquet", PROBING_SCORES).to_pydict()
+    columns |= {"score": [0.1, float("inf"), 0.9], "held_out": HELD_OUT}
+    write_table(tmp_path / "probing_scores.parquet", PROBING_SCORES, columns)
+    for read in (training_scores, training_series):
+        with pytest.raises(ConfigError, match=r"1 of \d numbers in column score are not finite"):
+            read(Folder(tmp_path))
 
 
 def test_what_was_fitted_on_may_not_be_tested_whatever_its_name():
