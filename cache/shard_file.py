@@ -8,6 +8,7 @@ memory map: a file that shrinks under one ends the whole process.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -50,9 +51,9 @@ class ShardForm:
         """Bytes of the file."""
         return self.slots * (self.chunk + CRC_BYTES) + self.index
 
-    def buffer(self) -> NDArray[np.uint8]:
-        """A place for one chunk and its check sum, to be given to `ShardFile.chunk` many times."""
-        return np.empty(self.chunk + CRC_BYTES, dtype=np.uint8)
+    def buffer(self, slots: int = 1) -> NDArray[np.uint8]:
+        """A place for `slots` chunks with their check sums, for `ShardFile.chunks` to fill."""
+        return np.empty(slots * (self.chunk + CRC_BYTES), dtype=np.uint8)
 
 
 class ShardFile:
@@ -86,12 +87,27 @@ class ShardFile:
         """Close the file."""
         os.close(self._file)
 
-    def chunk(self, slot: int, buffer: NDArray[np.uint8]) -> NDArray[Any]:
-        """The stored numbers of one slot, [rows, width]: a view of `buffer`, which it fills."""
-        self._read(buffer, self._offsets[slot])
-        self._check(buffer, f"the chunk of slot {slot}")
-        rows = buffer[:-CRC_BYTES].view(self._form.dtype)
-        return rows.reshape(self._form.rows, self._form.width)
+    def chunks(self, slots: Sequence[int], buffer: NDArray[np.uint8]) -> NDArray[Any]:
+        """The stored numbers of some slots, [slots, rows, width]: a view of `buffer`.
+
+        Slots that lie one after the other are one read. What was there before is overwritten.
+        """
+        form, step = self._form, self._form.chunk + CRC_BYTES
+        places = [self._offsets[slot] for slot in slots]
+        start = 0
+        for stop in range(1, len(places) + 1):
+            if stop == len(places) or places[stop] != places[stop - 1] + step:
+                self._read(buffer[start * step : stop * step], places[start])
+                start = stop
+        for place, slot in enumerate(slots):
+            self._check(buffer[place * step : (place + 1) * step], f"the chunk of slot {slot}")
+        size = np.dtype(form.dtype).itemsize
+        return np.ndarray(
+            (len(slots), form.rows, form.width),
+            form.dtype,
+            buffer.data,
+            strides=(step, form.width * size, size),
+        )
 
     def _index(self) -> list[int]:
         """Offset of every chunk. They fill the file from its start, each once, in any order."""
@@ -107,7 +123,7 @@ class ShardFile:
         return [int(offset) for offset in offsets]
 
     def _read(self, buffer: NDArray[np.uint8], offset: int) -> None:
-        done, view = 0, memoryview(buffer)
+        done, view = 0, buffer.data
         while done < len(buffer):
             try:
                 count = os.preadv(self._file, [view[done:]], offset + done)

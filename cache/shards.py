@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,9 +130,8 @@ class ShardedArray:
         found = np.empty((self.shape[0], self.shape[2]), dtype=np.float32)
         buffer = self.form.buffer()
         for shard in range(self.shards):
-            rows = found[self.segments_of(shard)]
-            for stored in self.chunks(shard, [slot], buffer):
-                widen(stored, self.logical_dtype, rows)
+            for stored in self.stored(shard, [[slot]], buffer):
+                widen(stored[0], self.logical_dtype, found[self.segments_of(shard)])
         return found
 
     def block(self, shard: int, slots: slice) -> NDArray[np.float32]:
@@ -140,23 +139,23 @@ class ShardedArray:
         numbers = range(*slots.indices(self.shape[1]))
         rows = self.segments_of(shard)
         found = np.empty((rows.stop - rows.start, len(numbers), self.shape[2]), dtype=np.float32)
-        chunks = self.chunks(shard, numbers, self.form.buffer())
-        for place, stored in enumerate(chunks):
-            widen(stored, self.logical_dtype, found[:, place])
+        groups = [[number] for number in numbers]
+        for place, stored in enumerate(self.stored(shard, groups, self.form.buffer())):
+            widen(stored[0], self.logical_dtype, found[:, place])
         return found
 
-    def chunks(
-        self, shard: int, slots: Iterable[int], buffer: NDArray[np.uint8]
+    def stored(
+        self, shard: int, groups: Iterable[Sequence[int]], buffer: NDArray[np.uint8]
     ) -> Iterator[NDArray[Any]]:
-        """Slot by slot of one shard the numbers as they are stored, [rows, width].
+        """Group after group of slots, the numbers of one shard as they lie: [slots, rows, width].
 
-        What is given out is a view of `buffer` (`form.buffer()`), good until the next slot. Raises
-        DamagedArtifact.
+        What is given out is a view of `buffer` (`form.buffer(largest group)`), good until the next
+        group. Raises DamagedArtifact.
         """
         rows = self.segments_of(shard)
         with ShardFile(self._file(shard), shard, self.path.name, self.form) as file:
-            for slot in slots:
-                yield file.chunk(slot, buffer)[: rows.stop - rows.start]
+            for slots in groups:
+                yield file.chunks(slots, buffer)[:, : rows.stop - rows.start]
 
     def _file(self, shard: int) -> Path:
         return self.path / "c" / str(shard) / "0" / "0"

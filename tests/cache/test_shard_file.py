@@ -33,7 +33,7 @@ def shard(array: ShardedArray) -> Path:
 
 def read(array: ShardedArray, slot: int = 1) -> np.ndarray[Any, Any]:
     with ShardFile(shard(array), 0, "a", array.form) as file:
-        return file.chunk(slot, array.form.buffer()).copy()
+        return file.chunks([slot], array.form.buffer())[0].copy()
 
 
 def with_index(array: ShardedArray, index: np.ndarray[Any, Any]) -> None:
@@ -49,14 +49,39 @@ def index_of(array: ShardedArray) -> np.ndarray[Any, Any]:
     return np.frombuffer(footer, dtype="<u8").reshape(SLOTS, 2).copy()
 
 
-def test_chunks_come_as_views_of_one_buffer_whatever_their_order(array: ShardedArray) -> None:
-    buffer = array.form.buffer()
+@pytest.mark.parametrize("slots", [[0, 1, 2], [2], [1, 2], [2, 0], [0, 2], [2, 1, 0], [1, 1]])
+def test_slots_come_as_views_of_one_buffer_whatever_their_order(
+    array: ShardedArray, slots: list[int]
+) -> None:
+    buffer = array.form.buffer(3)
     expected = [array.slot(slot).astype(np.float16) for slot in range(SLOTS)]
     with ShardFile(shard(array), 0, "a", array.form) as file:
-        for slot in (2, 0, 1, 2):
-            found = file.chunk(slot, buffer)
+        for chosen in ([0, 1], slots):
+            found = file.chunks(chosen, buffer)
             assert np.shares_memory(found, buffer)
-            np.testing.assert_array_equal(found, expected[slot])
+            np.testing.assert_array_equal(found, [expected[slot] for slot in chosen])
+
+
+def test_neighbours_are_one_read(array: ShardedArray, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, sizes = os.preadv, []
+
+    def counted(file: int, views: list[Any], at: int) -> int:
+        sizes.append(len(views[0]))
+        return whole(file, views, at)
+
+    monkeypatch.setattr(os, "preadv", counted)
+    list(array.stored(0, [[0, 1, 2], [0, 2]], array.form.buffer(3)))
+    step = array.form.chunk + 4
+    assert sizes == [array.form.index, 3 * step, step, step]
+
+
+@pytest.mark.parametrize("slot", [0, 1, 2])
+def test_every_chunk_of_a_group_is_checked(array: ShardedArray, slot: int) -> None:
+    content = bytearray(shard(array).read_bytes())
+    content[index_of(array)[slot, 0] + 7] ^= 1
+    shard(array).write_bytes(content)
+    with pytest.raises(DamagedArtifact, match=f"chunk of slot {slot} does not have its check sum"):
+        list(array.stored(0, [[0, 1, 2]], array.form.buffer(3)))
 
 
 def test_short_reads_are_read_on(array: ShardedArray, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +121,7 @@ def test_a_file_that_shrinks_while_it_is_open_is_damage(array: ShardedArray) -> 
     with ShardFile(shard(array), 0, "a", array.form) as file:
         os.truncate(shard(array), 10)
         with pytest.raises(DamagedArtifact, match="ends before byte"):
-            file.chunk(2, array.form.buffer())
+            file.chunks([2], array.form.buffer())
 
 
 def test_a_failing_disk_is_damage_with_its_reason(
@@ -118,7 +143,7 @@ def test_no_file_stays_open_whatever_happens(
     monkeypatch.setattr(os, "open", lambda *a, **k: opened.append(real_open(*a, **k)) or opened[-1])
     monkeypatch.setattr(os, "close", lambda file: closed.append(file) or real_close(file))
     read(array)
-    next(array.chunks(0, [0, 1], array.form.buffer()))  # left in the middle
+    next(array.stored(0, [[0], [1]], array.form.buffer()))  # left in the middle
     whole = shard(array).read_bytes()
     for content in (whole[:-1], whole[:-1] + b"\0", b"\1" + whole[1:]):
         shard(array).write_bytes(content)
