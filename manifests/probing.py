@@ -22,18 +22,69 @@ LAYERS = TableSchema(
     ("layer",),
 )
 
+LAYER_REPLICATES = TableSchema(
+    "layer_replicates",
+    1,
+    "what every replicate of a bootstrap over the probing videos says of every layer",
+    (
+        Column("replicate", "int32", "number of the replicate, from 0"),
+        LAYER,
+        *(
+            Column(c.name, c.type, f"{c.doc}; null where a class is not drawn", nullable=True)
+            for c in LAYERS.columns
+            if c.name in ("kl", "ldr", "entropy", "silhouette")
+        ),
+    ),
+    ("replicate", "layer"),
+)
+
+CROSS_VALIDATION = TableSchema(
+    "cross_validation",
+    1,
+    "how well a probe at every layer tells the classes apart in videos that it has not seen",
+    (
+        LAYER,
+        Column("n_normal", "int64", "normal samples"),
+        Column("n_anomalous", "int64", "anomalous samples"),
+        Column("cv", "float64", "ROC AUC of the rows of a fold, mean over the folds"),
+        Column("cv_std", "float64", "its deviation over the folds (ddof 0)"),
+        Column("cv_pooled", "float64", "ROC AUC of the rows of all folds in one pool"),
+        Column("not_converged", "int64", "folds whose fit had not converged"),
+    ),
+    ("layer",),
+)
+
+CV_REPLICATES = TableSchema(
+    "cv_replicates",
+    1,
+    "the same in every replicate of a bootstrap over the probing videos",
+    (
+        Column("replicate", "int32", "number of the replicate, from 0"),
+        LAYER,
+        Column("cv", "float64", "null where no fold has both classes", nullable=True),
+    ),
+    ("replicate", "layer"),
+)
+
 SELECTION = TableSchema(
     "selection",
-    1,
+    2,
     "every figure that the choice of a layer rests on",
     (
         *LAYERS.columns,
+        *(Column(c.name, c.type, c.doc, nullable=True) for c in CROSS_VALIDATION.columns[3:6]),
         Column("z_kl", "float64", "z-score of kl over the kept layers from 1", nullable=True),
         Column("z_ldr", "float64", "z-score of ldr over the kept layers from 1", nullable=True),
         Column(
             "z_entropy", "float64", "z-score of entropy over the kept layers from 1", nullable=True
         ),
         Column("score", "float64", "what the method ranks the layers by", nullable=True),
+        Column(
+            "wins",
+            "float64",
+            "share of the bootstrap replicates in which the method chooses this layer",
+            nullable=True,
+        ),
         Column("chosen", "bool", "whether the scorer is fitted on this layer"),
     ),
     ("layer",),
@@ -65,9 +116,21 @@ HEADS = TableSchema(
     ("layer", "head", "prompt"),
 )
 
+HEAD_REPLICATES = TableSchema(
+    "head_replicates",
+    1,
+    "the separability of every head in every replicate of a bootstrap over the probing videos",
+    (
+        *HEADS.columns[:3],
+        Column("replicate", "int32", "number of the replicate, from 0"),
+        HEAD_FIGURES[4],
+    ),
+    ("layer", "head", "prompt", "replicate"),
+)
+
 HEAD_SELECTION = TableSchema(
     "head_selection",
-    1,
+    2,
     "every figure that the choice of heads rests on",
     (
         *HEADS.columns,
@@ -86,6 +149,13 @@ HEAD_SELECTION = TableSchema(
             nullable=True,
         ),
         Column("score", "float64", "what the method ranks the heads by", nullable=True),
+        Column(
+            "wins",
+            "float64",
+            "share of the bootstrap replicates in which the method chooses this head; the same in "
+            "every row of a head",
+            nullable=True,
+        ),
         Column("chosen", "bool", "whether the scorer is fitted on this head"),
     ),
     ("layer", "head", "prompt"),
@@ -145,4 +215,20 @@ SENSITIVITY = TableSchema(
         ),
     ),
     ("kappa",),
+)
+
+PROJECTIONS = TableSchema(
+    "projections",
+    1,
+    "rows of the probing videos in the plane",
+    (
+        Column("what", "string", "what the rows are of: layer N, or heads"),
+        Column("method", "string", "pca or tsne"),
+        VIDEO_ID,
+        SEGMENT,
+        Column("label", "int32", "0 normal, 1 anomalous, as used in the fit"),
+        Column("x", "float64", "pca: along the first component; tsne: without a unit"),
+        Column("y", "float64", "along the second"),
+    ),
+    ("what", "method", "video_id", "segment"),
 )

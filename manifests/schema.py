@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from manifests.columns import SEGMENT, SPAN, SPLIT, VIDEO_ID, Column, TableSchema
 from manifests.comparisons import COMPARISON, SWEEP
+from manifests.probing import CROSS_VALIDATION as CROSS_VALIDATION
+from manifests.probing import CV_REPLICATES as CV_REPLICATES
+from manifests.probing import HEAD_REPLICATES as HEAD_REPLICATES
 from manifests.probing import HEAD_SELECTION as HEAD_SELECTION
 from manifests.probing import HEADS as HEADS
+from manifests.probing import LAYER_REPLICATES as LAYER_REPLICATES
 from manifests.probing import LAYERS as LAYERS
 from manifests.probing import PROBING_SCORES as PROBING_SCORES
+from manifests.probing import PROJECTIONS as PROJECTIONS
 from manifests.probing import SELECTION as SELECTION
 from manifests.probing import SENSITIVITY as SENSITIVITY
 from manifests.probing import TRAINING_ROWS as TRAINING_ROWS
@@ -230,6 +235,7 @@ RUN_EXPLANATIONS = _of_videos(EXPLANATIONS, "explanations.parquet of a run")
 
 ALL: tuple[TableSchema, ...] = (
     VIDEOS, ANNOTATIONS, TIMELINE, THUMBNAILS, SEGMENTS, KEYFRAMES, PIXELS, YES_NO, LAYERS,
+    LAYER_REPLICATES, CROSS_VALIDATION, CV_REPLICATES, PROJECTIONS,
     SELECTION, HEADS, HEAD_SELECTION, TRAINING_ROWS, PROBING_SCORES, SENSITIVITY, SEGMENT_SCORES,
     SMOOTHED, INTERVALS, EXPLANATIONS, CURVES, REPLICATES, COMPARISON, SWEEP, STAGE_MANIFEST, RUN_SCORES,
     RUN_INTERVALS, RUN_EXPLANATIONS,

@@ -13,10 +13,25 @@ from typing import Any
 from cache.errors import ConfigError
 from cache.fields import at_least, knob, notes, recipe_of
 from cache.ranges import ranges_of
-from stages import decode, evaluate, explain, fit, forward, heads, index, localize, report, sample
+from stages import (
+    crossvalidate,
+    decode,
+    evaluate,
+    explain,
+    fit,
+    forward,
+    heads,
+    index,
+    localize,
+    projection,
+    report,
+    sample,
+)
 from stages import select as select_stage
 from stages import statistics as statistics_stage
 from stages.backbones.settings import BackboneSettings
+from stages.probes.choice import LAST
+from stages.probes.fit_settings import STEER, STREAMING
 from stages.probes.selection import Fixed, chooses, strategy_of
 
 
@@ -57,11 +72,13 @@ SECTIONS: dict[str, type[Any]] = {
     "forward": forward.Settings,
     "statistics": statistics_stage.Settings,
     "heads": heads.Settings,
+    "crossvalidate": crossvalidate.Settings,
     "select": select_stage.Settings,
     "fit": fit.Settings,
     "localize": localize.Settings,
     "explain": explain.Settings,
     "evaluate": evaluate.Settings,
+    "projection": projection.Settings,
     "report": report.Settings,
 }
 """Every section of the configuration file, in the order in which it is written."""
@@ -201,7 +218,46 @@ def _contradictions(sections: Mapping[str, Any]) -> list[str]:
     if not sections["run"].scorer:  # nothing is selected otherwise
         what = _heads_not_kept if chooses(select.method) == "heads" else _layer_not_kept
         found += what(select, forward)
+        found += _steering(select, sections["fit"], forward)
     return found
+
+
+def _steering(select: Any, fit: Any, forward: Any) -> list[str]:
+    """What is wrong with the solver of the scorer, or with what steers it and where that comes from."""
+    found = []
+    if fit.solver == STREAMING and fit.scorer != "logistic":
+        found.append(
+            f'fit.solver = "{STREAMING}": only fit.scorer = "logistic" is fitted that way, found '
+            f"{fit.scorer!r}"
+        )
+    heads = chooses(select.method) == "heads"
+    if fit.scorer == STEER and not (heads and select.context):
+        found.append(
+            f'fit.scorer = "{STEER}" reads heads and the layer that steers them: set select.method = '
+            '"separability", select.heads_top = 4 and select.context = "last", or the number of a '
+            "layer"
+        )
+    elif select.context and fit.scorer != STEER:
+        found.append(
+            f'select.context = {select.context!r}: only fit.scorer = "{STEER}" reads it, found '
+            f"{fit.scorer!r}; leave it empty, or heads alone would not be what that scorer reads"
+        )
+    elif select.context:
+        found += _context_not_kept(select.context, forward)
+    return found
+
+
+def _context_not_kept(context: str, forward: Any) -> list[str]:
+    if context == LAST:
+        if forward.heads == "all" and forward.layers == "all":
+            return []
+        return [
+            'select.context = "last" needs forward.heads = "all" and forward.layers = "all", which '
+            "say which layer is the last; give its number"
+        ]
+    if forward.layers == "all" or int(context) in forward.layers:
+        return []
+    return [f"select.context = {context!r}: forward.layers keeps {ranges_of(forward.layers)} alone"]
 
 
 def _layer_not_kept(select: Any, forward: Any) -> list[str]:

@@ -23,11 +23,13 @@ COMPANIONS = {
     "explain": ("backbones", "video"),
     "moments": ("probes",),
     "statistics": ("probes",),
+    "crossvalidate": ("probes",),
     "select": ("probes",),
     "fit": ("probes",),
     "score": ("probes",),
     "localize": ("probes",),
     "evaluate": ("probes",),
+    "projection": ("probes",),
     "report": ("reporting",),
 }
 """Folders of stages/ that hold the numerics of a stage: part of its source."""

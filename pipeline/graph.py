@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stages.probes.fit_settings import of_other_kinds
 from stages.probes.localization_settings import OF_INTERVALS, OF_THRESHOLD, of_other_rules
-from stages.probes.selection import chooses
+from stages.probes.selection import Compared, chooses
 
 Scope = Literal["all", "first", "probing", "second", "target", "test"]
 """Which videos: all in use, those of the first pass and of the second (pipeline/values.py says which
@@ -56,8 +57,8 @@ class Node:
     """Section of the configuration; empty for a stage without settings of its own."""
     without: Callable[[Any], tuple[str, ...]] = lambda settings: ()
     """Recipe fields of the section that change nothing in this stage: they stay out of its key."""
-    selects: Literal["", "layer", "heads"] = ""
-    """The stage is part of the run only where select.method chooses this."""
+    compares: Compared | None = None
+    """The stage is part of the run only where select.method compares this."""
 
     @property
     def module(self) -> str:
@@ -96,8 +97,13 @@ def _of_the_intervals(settings: Any) -> tuple[str, ...]:
 def _of_other_methods(settings: Any) -> tuple[str, ...]:
     """What select.method does not look at."""
     if chooses(settings.method) == "layer":
-        return ("heads_top", "heads_lambda")
-    return ()
+        return ("heads_top", "heads_lambda", "context", "seed")
+    return () if settings.method == "random" else ("seed",)
+
+
+def _of_other_scorers(settings: Any) -> tuple[str, ...]:
+    """What fit.scorer does not read."""
+    return of_other_kinds(settings.scorer)
 
 
 GRAPH: tuple[Node, ...] = (
@@ -127,7 +133,7 @@ GRAPH: tuple[Node, ...] = (
         over="probing",
         edges=(Edge("states", "forward"), Edge("plan", "sample")),
         values=("label", "question"),
-        selects="layer",
+        compares="layer",
     ),
     Node(
         "statistics",
@@ -139,7 +145,7 @@ GRAPH: tuple[Node, ...] = (
         ),
         values=("labels", "question"),
         section="statistics",
-        selects="layer",
+        compares="layer",
     ),
     Node(
         "heads",
@@ -147,12 +153,24 @@ GRAPH: tuple[Node, ...] = (
         edges=(Edge("states", "forward", "probing"), Edge("plan", "sample", "probing")),
         values=("labels",),
         section="heads",
-        selects="heads",
+        compares="heads",
+    ),
+    Node(
+        "crossvalidate",
+        "dataset",
+        edges=(Edge("states", "forward", "probing"), Edge("plan", "sample", "probing")),
+        values=("labels", "question"),
+        section="crossvalidate",
+        compares="cv",
     ),
     Node(
         "select",
         "dataset",
-        edges=(Edge("table", "statistics"), Edge("table", "heads")),
+        edges=(
+            Edge("table", "statistics"),
+            Edge("table", "heads"),
+            Edge("folds", "crossvalidate", optional=True),
+        ),
         values=("labels",),
         section="select",
         without=_of_other_methods,
@@ -167,6 +185,7 @@ GRAPH: tuple[Node, ...] = (
         ),
         values=("features", "labels", "question", "sources", "unit"),
         section="fit",
+        without=_of_other_scorers,
     ),
     # After the fit: what could still go wrong with the probing subset has been seen before the long
     # pass over everything else begins.
@@ -224,6 +243,18 @@ GRAPH: tuple[Node, ...] = (
         backbone=True,
         section="explain",
     ),
+    # Nothing but the report reads these pictures: `--until evaluate` goes without them.
+    Node(
+        "projection",
+        "dataset",
+        edges=(
+            Edge("choice", "select"),
+            Edge("states", "forward", "probing"),
+            Edge("plan", "sample", "probing"),
+        ),
+        values=("labels", "question"),
+        section="projection",
+    ),
     Node(
         "report",
         "dataset",
@@ -232,6 +263,7 @@ GRAPH: tuple[Node, ...] = (
             Edge("explanations", "explain", "target"),
             Edge("intervals", "localize", "all"),
             Edge("metrics", "evaluate", optional=True),
+            Edge("pictures", "projection", optional=True),
             Edge("scorer", "fit", outside=True),
             Edge("table", "statistics", optional=True),
             Edge("table", "heads", optional=True),
@@ -245,5 +277,5 @@ GRAPH: tuple[Node, ...] = (
 
 NODES: dict[str, Node] = {node.name: node for node in GRAPH}
 
-FITTING = ("moments", "statistics", "heads", "select", "fit")
+FITTING = ("moments", "statistics", "heads", "crossvalidate", "select", "fit", "projection")
 """The stages that a run with an outside scorer does not need."""

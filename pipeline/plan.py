@@ -16,7 +16,7 @@ from cache.keys import Keymaker
 from pipeline.graph import FITTING, GRAPH, Node
 from pipeline.inputs import Inputs, active_edges
 from pipeline.pause import no_collection
-from pipeline.values import recipe_of_node, selected, two_passes, videos_of
+from pipeline.values import compared, recipe_of_node, two_passes, videos_of
 from pipeline.world import DATASET, Failure, World
 
 ONE_PASS = 'forward.test_layers = "all": one pass keeps the same of every video'
@@ -24,8 +24,9 @@ ONE_PASS = 'forward.test_layers = "all": one pass keeps the same of every video'
 UNASKED = {
     "layer": "select.method chooses heads: layers are not compared",
     "heads": "select.method chooses a layer: heads are not compared",
+    "cv": "select.method is not cv: no probe is cross-validated",
 }
-"""Why there is no stage that compares what select.method does not choose."""
+"""Why there is no stage that compares what select.method does not look at."""
 BY_CHOICE = frozenset({ONE_PASS, *UNASKED.values()})
 """Reasons that a person has chosen, and that the end of a run need not tell."""
 
@@ -102,8 +103,8 @@ def switched_off(node: Node, world: World, upstream: Upstream) -> str:
         return "an outside scorer is given"
     if node.over == "second" and not two_passes(world):
         return ONE_PASS
-    if node.selects and node.selects != selected(world):
-        return UNASKED[node.selects]
+    if node.compares and node.compares not in compared(world):
+        return UNASKED[node.compares]
     if node.backbone and not world.backbone:
         return world.backbone_problem or "no backbone is given: set backbone.model"
     return _without_videos(node, world) or _without_inputs(node, world, upstream)
@@ -113,7 +114,7 @@ def _without_videos(node: Node, world: World) -> str:
     """Why there is no video for a stage, or nothing (also where the videos are not known yet)."""
     if world.videos is None:
         return ""
-    selecting = bool(node.selects) or (node.over == "first" and two_passes(world))
+    selecting = bool(node.compares) or (node.over == "first" and two_passes(world))
     if selecting and world.scorer is not None:
         return 'run.scorer with forward.test_layers = "selected": nothing is left to be selected'
     if selecting and not videos_of(world, "probing"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cache.errors import ConfigError
 from pipeline.graph import GRAPH, NODES, Node, Scope
 from pipeline.world import Video, World
-from stages.probes.selection import chooses
+from stages.probes.selection import Compared, chooses, compared_by
 
 if TYPE_CHECKING:
     from pipeline.plan import StagePlan
@@ -40,6 +40,11 @@ def two_passes(world: World) -> bool:
 def selected(world: World) -> str:
     """What the scorer is to be fitted on: "layer", or "heads"."""
     return chooses(world.config.sections["select"].method)
+
+
+def compared(world: World) -> frozenset[Compared]:
+    """What is compared before that choice."""
+    return compared_by(world.config.sections["select"].method)
 
 
 def recipe_of_node(node: Node, world: World) -> dict[str, Any]:
@@ -212,7 +217,7 @@ def _run(world: World, upstream: Mapping[str, StagePlan]) -> dict[str, Any]:
             for n in NODES.values()
             if n.section
             and (n.over != "second" or two_passes(world))
-            and n.selects in ("", selected(world))
+            and (n.compares is None or n.compares in compared(world))
         },
         # Its table of layers is no part of its content digest, and the page shows it.
         "select_version": world.versions["select"],

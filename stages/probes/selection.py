@@ -16,12 +16,16 @@ from cache.errors import ConfigError
 from cache.ranges import ranges_of
 from stages.probes.heads import ranking
 
-METRICS = ("kl", "ldr", "entropy", "silhouette")
+METRICS = ("kl", "ldr", "entropy", "silhouette", "cv")
+"""Every figure that layers can be ranked by; each is the name of a method too."""
 SUMMED = ("kl", "ldr", "entropy")
 """The figures whose z-scores DLSP adds up."""
+Compared = Literal["layer", "heads", "cv"]
+"""What is compared before a choice: the figures of layers, those of heads, and probes of layers that
+are cross-validated."""
 
 Figures = Mapping[str, Sequence[float]]
-"""Every metric's value per kept layer, in the order of their numbers."""
+"""Every metric's value per kept layer, in the order of their numbers; NaN where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,11 @@ class Choice:
 
 class LayerStrategy(Protocol):
     """A way to choose a layer."""
+
+    @property
+    def ranks_by(self) -> Sequence[str]:
+        """The figures that it looks at; none where the layer is named in advance."""
+        ...
 
     def choose(self, layers: Sequence[int], figures: Figures) -> Choice:
         """Choose one of the kept `layers`, which are increasing numbers.
@@ -81,6 +90,8 @@ def _highest(layers: Sequence[int], score: Sequence[float | None], method: str) 
 class Dlsp:
     """Dynamic layer saliency probing: the sum of the z-scores of KL, LDR and entropy."""
 
+    ranks_by: Sequence[str] = SUMMED
+
     def choose(self, layers: Sequence[int], figures: Figures) -> Choice:
         """argmax over l >= 1 of S(l); of equal ones the lowest. HiProbe-VAD, eq 7 and after."""
         columns = zip(*(z_scores(layers, figures[name]) for name in SUMMED), strict=True)
@@ -94,6 +105,11 @@ class ByMetric:
 
     metric: str
 
+    @property
+    def ranks_by(self) -> Sequence[str]:
+        """That figure."""
+        return (self.metric,)
+
     def choose(self, layers: Sequence[int], figures: Figures) -> Choice:
         """argmax over l >= 1 of the figure; of equal ones the lowest layer."""
         pairs = zip(layers, figures[self.metric], strict=True)
@@ -106,6 +122,7 @@ class Fixed:
     """A layer that is named in advance; `number` None is the highest that is kept."""
 
     number: int | None
+    ranks_by: Sequence[str] = ()
 
     def choose(self, layers: Sequence[int], figures: Figures) -> Choice:
         """The named layer; raises ConfigError where none of this number is kept."""
@@ -133,6 +150,12 @@ def chooses(method: str) -> Literal["layer", "heads"]:
         return "heads"
     strategy_of(method)
     return "layer"
+
+
+def compared_by(method: str) -> frozenset[Compared]:
+    """What must be compared for a method; raises ConfigError as `chooses` does."""
+    what = chooses(method)
+    return frozenset({what, "cv"}) if method == "cv" else frozenset({what})
 
 
 def strategy_of(method: str) -> LayerStrategy:

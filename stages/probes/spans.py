@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def spans_of(columns: Mapping[str, Any], item: str) -> Spans:
     return spans
 
 
-def require_rows(item: str, states: int, spans: Spans) -> None:
+def require_rows(item: str, states: int, spans: Sized) -> None:
     """Raise ItemError unless there is one row of hidden states per segment."""
     if states != len(spans):
         raise ItemError(

@@ -20,10 +20,12 @@ from tests.pipeline import worlds
 EVERYTHING = tuple(NODES)
 
 
-OFF = ("heads", "forward_selected")
+OFF = ("heads", "crossvalidate", "forward_selected")
 """Stages that the default has no use for."""
-LAYERS = ("moments", "statistics")
+LAYERS = ("moments", "statistics", "crossvalidate")
 """Stages that a run which selects heads has no use for."""
+CV = ("heads", "forward_selected")
+"""Stages that a run which selects a layer by cross-validation has no use for."""
 
 
 def after(*stages: str, off: tuple[str, ...] = OFF) -> tuple[str, ...]:
@@ -86,7 +88,7 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "forward.heads": ("all", after("forward")),
     "forward.yes_no": (True, after("forward")),
     # another stage, no other key
-    "forward.test_layers": ("selected", after("forward_selected", off=("heads",))),
+    "forward.test_layers": ("selected", after("forward_selected", off=("heads", "crossvalidate"))),
     "forward.store_dtype": ("float32", after("forward")),
     "forward.batch": (1, NOTHING),
     "forward.prepare_threads": (1, NOTHING),
@@ -99,10 +101,19 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "heads.samples": (100, NOTHING),
     "heads.starts": (1, NOTHING),
     "heads.seed": (1, NOTHING),
+    "heads.replicates": (20, NOTHING),
+    "heads.workers": (1, NOTHING),
+    "crossvalidate.folds": (3, NOTHING),  # nothing is cross-validated: see FOLDS
+    "crossvalidate.c": (0.1, NOTHING),
+    "crossvalidate.max_iter": (10, NOTHING),
+    "crossvalidate.seed": (1, NOTHING),
+    "crossvalidate.replicates": (0, NOTHING),
+    "crossvalidate.workers": (1, NOTHING),
     "select.method": ("last", after("select")),
     "select.prompt": (1, after("moments")),
     "select.heads_top": (2, NOTHING),
     "select.heads_lambda": (0.0, NOTHING),
+    "select.seed": (1, NOTHING),
     "fit.scorer": ("svm", after("fit")),
     "fit.c": (0.1, after("fit")),
     "fit.standardise": (False, after("fit")),
@@ -130,6 +141,11 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "evaluate.seed": (1, after("evaluate")),
     "evaluate.tiou": ([0.5], after("evaluate")),
     "evaluate.labels": ("inclusive", after("evaluate")),
+    "projection.methods": (["pca"], after("projection")),
+    "projection.samples": (100, after("projection")),
+    "projection.perplexity": (5.0, after("projection")),
+    "projection.iterations": (300, after("projection")),
+    "projection.seed": (1, after("projection")),
     "report.note": ("Untrained.", ("report",)),
     "report.videos": (3, ("report",)),
     "report.thumbnails": (2, ("report",)),
@@ -145,12 +161,30 @@ HEADS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "heads.samples": (100, AFTER_HEADS),
     "heads.starts": (1, AFTER_HEADS),
     "heads.seed": (1, AFTER_HEADS),
+    "heads.replicates": (20, AFTER_HEADS),
+    "heads.workers": (1, NOTHING),
     "select.method": ("separability", AFTER_CHOICE),
     "select.prompt": (1, AFTER_CHOICE),
     "select.heads_top": (2, AFTER_CHOICE),
     "select.heads_lambda": (0.0, AFTER_CHOICE),
 }  # fmt: skip
 """The same where heads are selected."""
+
+AFTER_FOLDS = after("crossvalidate", off=CV)
+FOLDS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "statistics.bins": (32, after("statistics")),
+    "heads.eps": (1e-3, NOTHING),
+    "crossvalidate.folds": (3, AFTER_FOLDS),
+    "crossvalidate.c": (0.1, AFTER_FOLDS),
+    "crossvalidate.max_iter": (10, AFTER_FOLDS),
+    "crossvalidate.seed": (1, AFTER_FOLDS),
+    "crossvalidate.replicates": (0, AFTER_FOLDS),
+    "crossvalidate.workers": (1, NOTHING),
+    "data.probing_seed": (5, ("index", *after("moments", "crossvalidate", off=CV))),
+    "select.prompt": (1, after("moments", "crossvalidate", off=CV)),
+    "select.method": ("dlsp", after("select")),
+}
+"""The same where probes are cross-validated."""
 
 
 RULES: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
@@ -201,6 +235,27 @@ def test_a_rule_of_the_threshold_makes_other_fields_count(rule: str, field: str)
     assert tuple(worlds.work(plan_all(changed))) == expected
 
 
+@pytest.mark.parametrize("field", FOLDS)
+def test_where_probes_are_cross_validated_other_fields_count(field: str) -> None:
+    base: dict[str, Any] = {"select": {"method": "cv"}}
+    settled, plans = worlds.settle(worlds.world(worlds.config(**base)))
+    assert [name for name, plan in plans.items() if plan.off] == [*CV]
+    section, name = field.split(".")
+    value, expected = FOLDS[field]
+    sections = {**base, section: {**base.get(section, {}), name: value}}
+    changed = worlds.world(worlds.config(**sections), committed=settled.committed)
+    assert tuple(worlds.work(plan_all(changed))) == expected
+
+
+def test_probes_are_cross_validated_only_for_cv() -> None:
+    settled, plans = worlds.settle(worlds.world())
+    assert plans["crossvalidate"].off == "select.method is not cv: no probe is cross-validated"
+    cv = worlds.world(worlds.config(select={"method": "cv"}), committed=settled.committed)
+    assert [*worlds.work(plan_all(cv))] == ["crossvalidate", *after("select")]
+    made, _ = worlds.settle(cv)
+    assert not worlds.work(plan_all(dataclasses.replace(settled, committed=made.committed)))
+
+
 def test_heads_of_the_probing_videos_alone_are_compared() -> None:
     sections: dict[str, Any] = {"forward": {"heads": "all"}, "select": {"method": "rhi"}}
     settled, _ = worlds.settle(worlds.world(worlds.config(**sections)))
@@ -230,7 +285,11 @@ def test_what_is_selected_is_read_from_one_table() -> None:
 
 def test_a_recipe_field_changes_a_key_and_a_knob_never_does() -> None:
     for field, (_, stale) in SENSITIVITY.items():
-        others = [HEADS.get(field), *(RULES[key] for key in RULES if key[1] == field)]
+        others = [
+            HEADS.get(field),
+            FOLDS.get(field),
+            *(RULES[key] for key in RULES if key[1] == field),
+        ]
         stale = next((found[1] for found in others if found and found[1]), stale)
         section, name = field.split(".")
         kind = notes(SECTIONS[section])[name].kind
@@ -261,7 +320,10 @@ def test_the_scorer_of_another_run_replaces_the_fitting_stages() -> None:
     scorer = OutsideScorer(Path("scorer"), worlds.sha("scorer"), {})
     plans = plan_all(dataclasses.replace(settled, scorer=scorer))
     off = [name for name, plan in plans.items() if plan.off]
-    assert off == ["moments", "statistics", "heads", "select", "fit", "forward_selected"]
+    assert off == [
+        "moments", "statistics", "heads", "crossvalidate", "select", "fit", "forward_selected",
+        "projection",
+    ]  # fmt: skip
     assert set(worlds.work(plans)) == {
         "score", "threshold", "localize", "explain", "evaluate", "report"
     }  # fmt: skip

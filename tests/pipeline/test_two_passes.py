@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import Config
-from pipeline.graph import NODES
+from pipeline.graph import FITTING, NODES
 from pipeline.inputs import Inputs
 from pipeline.plan import StagePlan, plan_all
 from pipeline.values import features_of
@@ -54,7 +54,7 @@ def test_every_video_is_in_one_pass() -> None:
     assert len(first) == 4
     assert len(second) == 5
     assert sorted(plans["score"].digests) == NAMES
-    assert [name for name, plan in plans.items() if plan.off] == ["heads"]
+    assert [name for name, plan in plans.items() if plan.off] == ["heads", "crossvalidate"]
 
 
 def test_a_score_is_made_of_the_pass_that_its_video_is_in() -> None:
@@ -125,7 +125,8 @@ def test_another_selection_runs_the_second_pass_and_never_the_first() -> None:
     settled, _ = worlds.settle(world())
     plans = replanned(config(select={"method": "last"}), settled)
     assert worlds.work(plans) == {
-        "select": 1, "fit": 1, "forward_selected": 5, **TAIL, "score": 9, "threshold": 1, "localize": 9
+        "select": 1, "fit": 1, "forward_selected": 5, **TAIL, "score": 9, "threshold": 1, "localize": 9,
+        "projection": 1,
     }  # fmt: skip
 
 
@@ -185,7 +186,7 @@ def test_the_version_of_each_pass_makes_it_and_what_follows_stale() -> None:
     for stage in ("forward", "forward_selected"):
         changed = dataclasses.replace(settled, versions={**settled.versions, stage: 2})
         stale = tuple(worlds.work(plan_all(changed)))
-        assert stale == after(stage, off=("heads",))
+        assert stale == after(stage, off=("heads", "crossvalidate"))
 
 
 def test_three_more_test_videos_are_items_of_the_second_pass_only() -> None:
@@ -276,7 +277,7 @@ class TestAnOutsideScorer:
     def test_every_video_is_in_the_second_pass(self) -> None:
         settled, plans = worlds.settle(world(scorer=self.scorer()))
         off = [name for name, plan in plans.items() if plan.off]
-        assert off == ["forward", "moments", "statistics", "heads", "select", "fit"]
+        assert off == ["forward", *FITTING]
         assert 'forward.test_layers = "selected"' in plans["forward"].off
         assert sorted(plans["forward_selected"].digests) == NAMES
         assert sorted(plans["score"].digests) == NAMES
@@ -303,7 +304,7 @@ class TestAnOutsideScorer:
     def test_with_one_pass_it_is_as_ever(self) -> None:
         _, plans = worlds.settle(worlds.world(scorer=self.scorer()))
         off = [name for name, plan in plans.items() if plan.off]
-        assert off == ["moments", "statistics", "heads", "select", "fit", "forward_selected"]
+        assert off == [*FITTING[:-1], "forward_selected", FITTING[-1]]
         assert sorted(plans["forward"].digests) == NAMES
 
 

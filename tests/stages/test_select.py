@@ -56,7 +56,7 @@ def test_the_choice_and_its_table(tmp_path, method, layer):
     assert read_json(job.out / "choice.json") == {"layer": layer}
     assert read_json(job.out / "selection.json") == {
         "method": method, "prompt": 0, "layer": layer, "layers": [0, 1, 2, 3, 4],
-        **RESTS_ON,
+        "stability": None, **RESTS_ON,
     }  # fmt: skip
     found = read_table(job.out / "layers.parquet", SELECTION).to_pydict()
     assert [n for n, chosen in enumerate(found["chosen"]) if chosen] == [layer]
@@ -185,7 +185,7 @@ def test_rhi_chooses_the_heads_of_the_highest_rss(tmp_path, top, weight):
     assert read_json(job.out / "choice.json") == {"heads": [list(pair) for pair in expected]}
     assert read_json(job.out / "selection.json") == {
         "method": "rhi", "prompt": 0, "heads": [list(pair) for pair in expected], "top": top,
-        "lambda": weight, "kept": 6, "prompts": 3, **RESTS_ON,
+        "lambda": weight, "kept": 6, "prompts": 3, "stability": None, **RESTS_ON,
     }  # fmt: skip
     table = read_table(job.out / "heads.parquet", HEAD_SELECTION).to_pylist()
     assert len(table) == 18
