@@ -18,7 +18,7 @@ from pipeline.world import World
 from stages.backbones.cost import cost_of, stored_bytes, tokens_of
 from stages.backbones.pass_settings import require_there
 from stages.backbones.shape import ModelShape
-from stages.probes.choice import choice_of
+from stages.probes.choice import LAST, choice_of
 from stages.probes.selection import Fixed, chooses, strategy_of
 
 PASSES = ("forward", "forward_selected")
@@ -46,7 +46,7 @@ class Basis:
     frames: Mapping[tuple[int, int], int]
     """How many videos that were looked at have frames of this height and width in pixels."""
     choice: Mapping[str, Any] | None = None
-    """{"layer": number} or {"heads": [[layer, head], ...]}, where stage select has chosen."""
+    """What `choice_of` takes, where stage select has chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,11 @@ def _selected(world: World, basis: Basis) -> list[Kept]:
     prompt = (question_of(world),)
     choice = choice_of(basis.choice) if basis.choice else None
     if choice and choice.heads:
-        depth = max(layer for layer, _ in choice.heads) + 1
-        return [Kept(depth, 0, len(choice.heads), prompt, _counted(len(choice.heads), "head"))]
+        deepest = max(layer for layer, _ in choice.heads) + 1
+        states = 0 if choice.context is None else 1
+        words = _counted(len(choice.heads), "head") + f" and layer {choice.context}" * states
+        depth = max(deepest, choice.context or 0)
+        return [Kept(depth, states, len(choice.heads), prompt, words)]
     if choice is None and chooses(sections["select"].method) == "heads":
         return _some_heads(world, basis.shape, prompt)
     layers = _layers(world, basis.shape)
@@ -135,10 +138,17 @@ def _some_heads(world: World, shape: ModelShape, prompt: tuple[str, ...]) -> lis
     layers = range(shape.layers) if whole else sorted({layer for layer, _ in kept.heads})
     depths = _supposed_depths([layer + 1 for layer in layers], shape)
     heads = _counted(top.heads_top, "head")
-    return [
-        Kept(depth, 0, top.heads_top, prompt, f"{heads} up to layer {depth - 1}")
+    if not top.context:
+        return [
+            Kept(depth, 0, top.heads_top, prompt, f"{heads} up to layer {depth - 1}")
+            for depth in depths
+        ]
+    context = shape.layers if top.context == LAST else int(top.context)
+    cases = (
+        Kept(max(depth, context), 1, top.heads_top, prompt, f"{heads} and layer {context}")
         for depth in depths
-    ]
+    )
+    return list(dict.fromkeys(cases))  # one where no head lies behind the context
 
 
 def _supposed_depths(able: Sequence[int], shape: ModelShape) -> list[int]:

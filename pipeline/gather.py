@@ -38,6 +38,7 @@ from pipeline.sources import sources_of
 from pipeline.task import Folder, scorer_digest
 from pipeline.world import DATASET, Failure, OutsideScorer, Video, World
 from stages.backbones.shape import shape_of
+from stages.probes.choice import choice_of
 
 SMALL = 4 << 30
 """Bytes of source files that `plan` and `status` digest on their own: a few seconds of reading."""
@@ -366,9 +367,9 @@ def choice_digest(record: Mapping[str, Any]) -> str:
     """Content digest of the artifact of stage select with the choice that a scorer was fitted on.
 
     So what a second pass made is found again whether the choice comes from the run's own selection
-    or with a scorer, whatever else that scorer's record says. Raises KeyError without a choice.
+    or with a scorer, whatever else that scorer's record says. Raises ConfigError without a choice.
     """
-    name = "heads" if "heads" in record else "layer"
-    text = canonical({name: record[name]}) + "\n"  # as cache.digest.write_json writes it
+    # As cache.digest.write_json writes it.
+    text = canonical(choice_of(record).record()) + "\n"
     said = hashlib.sha256(text.encode("ascii")).hexdigest()
     return content_digest((FileEntry("choice.json", len(text), said),))

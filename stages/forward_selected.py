@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def compute(job: Job[Settings]) -> Result:
-    """Write what stage forward writes, of the chosen layer or heads and of one prompt.
+    """Write what stage forward writes, of what was chosen and of one prompt.
 
     Reads "plan", "choice" and the value "question", the prompt that is probed. "choice" is that of
     stage select, or the folder of a scorer of another run. The pass ends at the last layer that is
@@ -46,4 +46,5 @@ def _wanted(choice: Choice) -> Wanted:
 
     if choice.layer is not None:
         return Wanted(layers=(choice.layer,))
-    return Wanted(layers=(), heads=tuple(sorted(choice.heads)))
+    layers = () if choice.context is None else (choice.context,)
+    return Wanted(layers=layers, heads=tuple(sorted(choice.heads)))

@@ -214,11 +214,15 @@ def _choose_heads(job: Job[Settings]) -> Result:
     columns["chosen"] = [pair in heads for pair in figures.heads for _ in figures.prompts]
     write_table(job.out / "heads.parquet", HEAD_SELECTION, columns)
     top = {"top": settings.heads_top, "kept": len(figures.heads), "prompts": len(figures.prompts)}
+    if settings.method == "random":
+        top["seed"] = settings.seed
     said = {"stability": often.record(heads) if often else None}
     more = {**top, "lambda": settings.heads_lambda, **said, **rows.record()}
     choice = Choice(heads=heads, context=_context_of(settings.context, figures.heads))
     _write(job, choice, more)
-    return Result(len(figures.heads), auxiliary=frozenset({"heads.parquet", "selection.json"}))
+    auxiliary = frozenset({"heads.parquet", "selection.json"})
+    notes = (often.note(heads),) if often and often.note(heads) else ()
+    return Result(len(figures.heads), auxiliary=auxiliary, notes=notes)
 
 
 def _head_stability(job: Job[Settings], figures: ranking.HeadFigures) -> HeadStability | None:

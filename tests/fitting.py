@@ -6,13 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from stages.probes.scorers import FitOptions, Rows
+from stages.probes.scorers import FitOptions, Rows, SteerOptions
 from stages.probes.spans import Ints
 
 
 def options(**changed: Any) -> FitOptions:
     given = {"c": 1.0, "standardise": True, "balance": "weights", "max_iter": 1000, "seed": 0}
     return FitOptions(**{**given, **changed})
+
+
+def steering(dim: int, **changed: Any) -> SteerOptions:
+    """The second half of a row steers the first, which is one head."""
+    small = {"gate": 8, "rank": 2, "epochs": 60}
+    return SteerOptions(**{"heads": 1, "context": dim // 2, **small, **changed})
+
+
+def options_of(kind: str, dim: int, epochs: int = 60, **changed: Any) -> FitOptions:
+    """Options for rows of this width, whatever the kind."""
+    steer = steering(dim, epochs=epochs) if kind == "steer" else None
+    return options(steer=steer, **changed)
 
 
 def samples(seed: int = 0, n: int = 90, dim: int = 6, share: float = 0.3) -> tuple[Rows, Ints]:

@@ -15,7 +15,8 @@ def probed_rows(item: str, payload: Payload, question: str, choice: Choice) -> R
     """The rows of a video at a question, float32 [segments, dim]; nothing else is read.
 
     Of a layer its hidden state; of heads their vectors side by side in the order of the choice
-    (HeadHunt-VAD, arXiv 2512.17601), where dim is their number times the width of one. Raises
+    (HeadHunt-VAD, arXiv 2512.17601), where dim is their number times the width of one, and behind
+    them the hidden state of the context, if there is one (SteerVAD, arXiv 2602.24021). Raises
     ConfigError for a question that was not asked, or a layer or head that is not kept,
     DamagedArtifact.
     """
@@ -27,4 +28,7 @@ def probed_rows(item: str, payload: Payload, question: str, choice: Choice) -> R
         raise ConfigError(
             f"{item}: heads {lacking} are needed and not kept; keep them too with forward.heads"
         )
-    return np.concatenate([kept.head(*pair, prompt) for pair in choice.heads], axis=1)
+    parts = [kept.head(*pair, prompt) for pair in choice.heads]
+    if choice.context is not None:
+        parts.append(probed_states(item, payload, question).layer(choice.context))
+    return np.concatenate(parts, axis=1)

@@ -1,5 +1,7 @@
 """Stage fit: the scorer of the probing rows at the chosen layer, and what is recorded of it."""
 
+import shutil
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -14,7 +16,9 @@ from manifests.schema import PROBING_SCORES, SEGMENTS
 from manifests.table import read_table, write_table
 from stages import fit
 from stages.contract import Job
-from stages.probes.scorers import SCORERS, FitOptions, load_scorer
+from stages.probes.choice import choice_of
+from stages.probes.fit_settings import read_by
+from stages.probes.scorers import SCORERS, FitOptions, SteerOptions, load_scorer
 from tests.payload import Folder
 from tests.states import OTHER, QUESTION, write_artifact, write_heads_artifact
 
@@ -57,7 +61,7 @@ def make_job(
     (tmp_path / out).mkdir()
     write_json(tmp_path / "choice/choice.json", {"layer": layer})
     return Job(
-        "set", fit.Settings(**changed), tmp_path / out, {"choice": Folder(tmp_path / "choice")},
+        "set", fit.Settings(**{"folds": 0, **changed}), tmp_path / out, {"choice": Folder(tmp_path / "choice")},
         many, {"labels": labels, "features": FEATURES, "question": question, "unit": "video",
                "sources": {name: f"bytes of {name}" for name in videos}},
     )  # fmt: skip
@@ -100,12 +104,20 @@ def test_the_record_and_the_probing_scores(tmp_path):
     assert record["train_auc"] == pytest.approx(roc_auc_score(labels, scores), rel=1e-12)
     assert table["split"] == ["train"] * 64
     assert table["digest"] == [f"bytes of {name}" for name in table["video_id"]]
-    del record["mu"], record["sigma"], record["train_auc"], record["iterations"], record["files"]
+    assert record["loss"] > 0
+    assert 0 < record["gradient"] < 1e-4
+    for name in ("mu", "sigma", "train_auc", "iterations", "files", "loss", "gradient"):
+        del record[name]
     assert record == {
         "kind": "logistic", "layer": 2, "dim": 6, "n_normal": 41, "n_anomalous": 23,
-        "converged": True, "balance": "weights", "c": 0.5, "standardise": True,
-        "unit": "video", "features": FEATURES,
+        "converged": True, "unit": "video", "labels": "frame", "held_out_auc": None, "folds": 0,
+        "features": FEATURES,
+        "settings": {
+            "scorer": "logistic", "solver": "memory", "c": 0.5, "standardise": True,
+            "balance": "weights", "max_iter": 1000, "seed": 0, "folds": 0,
+        },
     }  # fmt: skip
+    assert table["held_out"] == [None] * 64
 
 
 @pytest.mark.parametrize("balance", ["weights", "resample", "none"])
@@ -198,18 +210,43 @@ def test_heads_that_are_not_kept_are_named(tmp_path):
         fit.compute(job)
 
 
+def write_steered(tmp_path, videos):
+    """One head of each of layers 0 and 3, and layer 2 to steer them; the rows of all videos."""
+    rows = []
+    for name, states in sorted(videos.items()):
+        heads = states.reshape(len(states), 1, 4, 2, -1)
+        shutil.rmtree(tmp_path / name / "states/heads.zarr", ignore_errors=True)
+        write_heads_artifact(tmp_path / name / "states", heads)
+        rows.append(np.concatenate([heads[:, 0, 0, 1], heads[:, 0, 3, 0], states[:, 2]], axis=1))
+    choice = {"heads": [[0, 1], [3, 0]], "context": 2}
+    write_json(tmp_path / "choice/choice.json", choice)
+    return choice, np.concatenate(rows)
+
+
+CHANGED = {"c": 0.3, "balance": "resample", "standardise": False, "max_iter": 500, "seed": 3}
+
+
 @pytest.mark.parametrize("kind", SCORERS)
 def test_every_scorer_is_fitted_with_the_settings_recorded_and_found_again(tmp_path, kind):
-    changed = {"c": 0.3, "balance": "resample", "standardise": False, "max_iter": 500, "seed": 3}
     videos, outs = make_videos(dim=70), []  # more dimensions than rows
-    for name in ("one", "two"):
-        job = make_job(tmp_path, videos, out=name, scorer=kind, **changed)
-        result = fit.compute(job)
-        outs.append({path.name: path.read_bytes() for path in job.out.iterdir()})
-        assert (result.rows, result.notes) == (64, ())
-    assert outs[0] == outs[1]
     rows, labels = rows_and_labels(videos)
-    direct, report = SCORERS[kind].fit(rows.astype(np.float32), labels, FitOptions(**changed))
+    steer = None
+    given = {
+        **CHANGED, "mlp_hidden": 5, "mlp_activation": "relu", "steer": "additive", "steer_gate": 7,
+        "steer_rank": 2, "steer_epochs": 40, "steer_rate": 0.02, "steer_decay": 0.1,
+        "steer_lambda": 0.3,
+    }  # fmt: skip
+    for name in ("one", "two"):
+        job = make_job(tmp_path, videos, out=name, scorer=kind, **given)
+        if kind == "steer":
+            _, rows = write_steered(tmp_path, videos)
+            steer = SteerOptions(heads=2, context=70, ablation="additive", gate=7, rank=2,
+                                 epochs=40, rate=0.02, decay=0.1, penalty=0.3)  # fmt: skip
+        assert fit.compute(job).rows == 64
+        outs.append({path.name: path.read_bytes() for path in job.out.iterdir()})
+    assert outs[0] == outs[1]
+    options = FitOptions(**CHANGED, hidden=5, activation="relu", steer=steer)
+    direct, report = SCORERS[kind].fit(rows.astype(np.float32), labels, options)
     found = load_scorer(job.out)
     assert {k: v.tobytes() for k, v in found.tensors().items()} == {
         k: v.tobytes() for k, v in direct.tensors().items()
@@ -218,8 +255,31 @@ def test_every_scorer_is_fitted_with_the_settings_recorded_and_found_again(tmp_p
     np.testing.assert_array_equal(scores, found.score(rows.astype(np.float32)))
     record = read_json(job.out / "scorer.json")
     assert record["mu"] == pytest.approx(scores.mean(), rel=1e-12)
-    assert (record["kind"], record["dim"]) == (kind, 70)
-    assert (record["iterations"], record["converged"]) == (report.iterations, True)
+    assert (record["kind"], record["dim"]) == (kind, rows.shape[1])
+    for name in ("iterations", "converged", "loss", "gradient"):
+        assert record[name] == getattr(report, name)
+    assert record["settings"] == {
+        name: {**given, "solver": "memory", "folds": 0, "scorer": kind}[name]
+        for name in read_by(kind)
+    }
+
+
+def test_heads_and_the_context_are_recorded_with_a_steered_scorer(tmp_path):
+    videos = make_videos()
+    job = make_job(tmp_path, videos, scorer="steer", steer_epochs=20)
+    choice, rows = write_steered(tmp_path, videos)
+    result = fit.compute(job)
+    record = read_json(job.out / "scorer.json")
+    assert {name: record[name] for name in ("heads", "context", "dim")} == {**choice, "dim": 12}
+    assert rows.shape == (64, 12)
+    assert choice_of(record) == choice_of(choice)
+    assert "raise fit.steer_epochs" in result.notes[0]
+
+
+def test_heads_without_a_context_cannot_be_steered(tmp_path):
+    job = make_job(tmp_path, make_videos(), scorer="steer")
+    with pytest.raises(ConfigError, match=r"reads heads and a context: set select\.method"):
+        fit.compute(job)
 
 
 def test_an_svm_that_did_not_converge_is_noted(tmp_path):

@@ -18,19 +18,48 @@ Shapes = Mapping[str, tuple[str | int, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SteerOptions:
+    """What only steer reads (SteerVAD, arXiv 2602.24021, section 3)."""
+
+    heads: int
+    """The heads that stand side by side at the beginning of a row."""
+    context: int
+    """Numbers of the context, which stands behind them."""
+    ablation: str = "full"
+    """full, no-gate, additive or static."""
+    gate: int = 128
+    """Units of the hidden layer of the gate."""
+    rank: int = 4
+    """Of the adapters."""
+    epochs: int = 1000
+    rate: float = 0.01
+    """Learning rate of Adam."""
+    decay: float = 0.003
+    """Half of it times the squares of all weights is added to the loss."""
+    penalty: float = 0.1
+    """lambda: what the mean square of the gate over normal rows counts in the loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:
     """How a scorer is fitted; a kind reads what concerns it."""
 
     c: float
-    """Inverse strength of the L2 penalty: logistic, svm."""
+    """Inverse strength of the L2 penalty: logistic, svm, mlp."""
     standardise: bool
     """Subtract the mean and divide by the standard deviation of the fitted rows."""
     balance: str
     """weights, resample or none: all but distance, where each class is one mean."""
     max_iter: int
-    """Most iterations: of L-BFGS (logistic), or times that many steps as rows (svm)."""
+    """Most iterations: of L-BFGS (logistic, mlp), or times that many steps as rows (svm)."""
     seed: int
-    """Of the resampling."""
+    """Of the resampling and of the first weights."""
+    hidden: int = 64
+    """Units of the hidden layer: mlp."""
+    activation: str = "tanh"
+    """Of the hidden layer, tanh or relu: mlp."""
+    steer: SteerOptions | None = None
+    """None for all other kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +67,12 @@ class FitReport:
     """How a fit ended."""
 
     iterations: int
-    """Counted as FitOptions.max_iter is; 0 where the fit is a closed formula."""
+    """Counted as FitOptions.max_iter is, epochs of steer; 0 where the fit is a closed formula."""
     converged: bool
+    loss: float | None = None
+    """What was minimised, at its end; None where the kind has no such figure."""
+    gradient: float | None = None
+    """Largest absolute number in the gradient of the loss there."""
 
 
 class Scorer(Protocol):

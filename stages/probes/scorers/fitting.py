@@ -61,6 +61,17 @@ def fitted_rows(labels: Ints, options: FitOptions) -> Ints:
     return np.arange(len(labels), dtype=np.int64)
 
 
+def row_weights(labels: Ints, options: FitOptions) -> Floats:
+    """What every row counts in a loss, float64 [n]: how often it is fitted, times its class's weight.
+
+    With `weights` both classes add up to half of the rows, as scikit-learn's "balanced" has it.
+    """
+    weights = np.bincount(fitted_rows(labels, options), minlength=len(labels)).astype(np.float64)
+    if options.balance == "weights":
+        weights *= (len(labels) / (2.0 * np.bincount(labels)))[labels]
+    return weights
+
+
 def _resampled(labels: Ints, seed: int) -> Ints:
     """Row numbers in which both classes are equally frequent.
 

@@ -8,7 +8,13 @@ from typing import ClassVar, Self
 import numpy as np
 
 from stages.probes.scorers.contract import FitOptions, FitReport, Rows, Shapes, require_tensors
-from stages.probes.scorers.fitting import fitted_rows, one_thread, standard
+from stages.probes.scorers.fitting import (
+    fitted_rows,
+    one_thread,
+    row_weights,
+    standard,
+)
+from stages.probes.scorers.logistic_loss import LogisticLoss
 from stages.probes.scorers.rowwise import sigmoid, standardised
 from stages.probes.spans import Floats, Ints
 
@@ -50,9 +56,17 @@ class LogisticScorer:
         )
         with one_thread() as outcome:
             model.fit(((rows - mean) / scale)[chosen], labels[chosen])
-        weight = np.ascontiguousarray(model.coef_[0], dtype=np.float64)
-        bias = np.asarray(model.intercept_, dtype=np.float64)
-        report = FitReport(int(model.n_iter_[0]), outcome.converged)
+            weight = np.ascontiguousarray(model.coef_[0], dtype=np.float64)
+            bias = np.asarray(model.intercept_, dtype=np.float64)
+            weights = row_weights(labels, options)
+            loss = LogisticLoss(lambda: iter((rows,)), labels, weights, mean, scale, options.c)
+            least, gradient = loss(np.append(weight, bias))
+        report = FitReport(
+            iterations=int(model.n_iter_[0]),
+            converged=outcome.converged,
+            loss=least,
+            gradient=float(np.abs(gradient).max()),
+        )
         return cls(weight, bias, mean, scale), report
 
     def score(self, rows: Rows) -> Floats:

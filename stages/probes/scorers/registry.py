@@ -11,6 +11,8 @@ from cache.errors import ConfigError
 from stages.probes.scorers.contract import Scorer
 from stages.probes.scorers.distance import DistanceScorer, MahalanobisScorer
 from stages.probes.scorers.logistic import LogisticScorer
+from stages.probes.scorers.mlp import MlpScorer
+from stages.probes.scorers.steer import SteerScorer
 from stages.probes.scorers.svm import SvmScorer
 
 SCORERS: dict[str, type[Scorer]] = {
@@ -18,6 +20,8 @@ SCORERS: dict[str, type[Scorer]] = {
     SvmScorer.kind: SvmScorer,
     DistanceScorer.kind: DistanceScorer,
     MahalanobisScorer.kind: MahalanobisScorer,
+    MlpScorer.kind: MlpScorer,
+    SteerScorer.kind: SteerScorer,
 }
 """Scorers by kind."""
 

@@ -10,8 +10,24 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages.probes.scorers import FitReport, LogisticScorer
+from stages.probes.scorers import LogisticScorer, Rows
+from stages.probes.spans import Floats, Ints
 from tests.fitting import options, samples
+
+
+def naive_loss(
+    scorer: LogisticScorer, rows: Rows, labels: Ints, c: float, balanced: bool
+) -> tuple[float, Floats]:
+    """Row by row, from the definition."""
+    loss, gradient, n = 0.0, np.zeros(rows.shape[1] + 1), len(rows)
+    for row, label in zip(rows.astype(np.float64), labels, strict=True):
+        x = np.append((row - scorer.mean) / scorer.scale, 1.0)
+        p = 1 / (1 + np.exp(-x @ np.append(scorer.weight, scorer.bias)))
+        count = n / (2 * (labels == label).sum()) if balanced else 1.0
+        loss -= count * np.log(p if label else 1 - p) / n
+        gradient += count * (p - label) * x / n
+    gradient[:-1] += scorer.weight / (c * n)
+    return loss + scorer.weight @ scorer.weight / (2 * c * n), gradient
 
 
 @settings(max_examples=15, deadline=None)
@@ -27,7 +43,11 @@ def test_coefficients_and_scores_equal_scikit_learns(seed: int, c: float, balanc
     np.testing.assert_allclose(scorer.bias, reference[-1].intercept_, rtol=1e-6, atol=1e-9)
     expected = reference.predict_proba(rows.astype(np.float64))[:, 1]
     np.testing.assert_allclose(scorer.score(rows), expected, rtol=1e-6)
-    assert report == FitReport(int(reference[-1].n_iter_[0]), True)
+    assert (report.iterations, report.converged) == (int(reference[-1].n_iter_[0]), True)
+    loss, gradient = naive_loss(scorer, rows, labels, c, balanced)
+    assert report.loss == pytest.approx(loss, rel=1e-12)
+    assert report.gradient == pytest.approx(np.abs(gradient).max(), rel=1e-9, abs=1e-15)
+    assert report.gradient < 1e-4
 
 
 def test_without_standardisation_the_rows_are_fitted_as_they_are() -> None:
@@ -74,4 +94,6 @@ def test_resampling_by_a_whole_number_equals_repeating_the_rows() -> None:
 
 def test_a_fit_that_stops_early_says_so() -> None:
     _, report = LogisticScorer.fit(*samples(), options(max_iter=1))
-    assert report == FitReport(iterations=1, converged=False)
+    assert (report.iterations, report.converged) == (1, False)
+    assert report.gradient is not None
+    assert report.gradient > 1e-3
