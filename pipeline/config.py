@@ -230,20 +230,20 @@ def _steering(select: Any, fit: Any, forward: Any) -> list[str]:
             f'fit.solver = "{STREAMING}": only fit.scorer = "logistic" is fitted that way, found '
             f"{fit.scorer!r}"
         )
-    heads = chooses(select.method) == "heads"
-    if fit.scorer == STEER and not (heads and select.context):
+    context = select.context if chooses(select.method) == "heads" else ""
+    if fit.scorer == STEER and not context:
         found.append(
             f'fit.scorer = "{STEER}" reads heads and the layer that steers them: set select.method = '
             '"separability", select.heads_top = 4 and select.context = "last", or the number of a '
             "layer"
         )
-    elif select.context and fit.scorer != STEER:
+    elif context and fit.scorer != STEER:
         found.append(
-            f'select.context = {select.context!r}: only fit.scorer = "{STEER}" reads it, found '
+            f'select.context = {context!r}: only fit.scorer = "{STEER}" reads it, found '
             f"{fit.scorer!r}; leave it empty, or heads alone would not be what that scorer reads"
         )
-    elif select.context:
-        found += _context_not_kept(select.context, forward)
+    elif context:
+        found += _context_not_kept(context, forward)
     return found
 
 

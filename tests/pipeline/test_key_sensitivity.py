@@ -15,6 +15,7 @@ from pipeline.config import SECTIONS
 from pipeline.graph import NODES
 from pipeline.inputs import Inputs
 from pipeline.plan import plan_all
+from stages.probes.fit_settings import READ_BY, read_by
 from tests.pipeline import worlds
 
 EVERYTHING = tuple(NODES)
@@ -114,12 +115,24 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "select.heads_top": (2, NOTHING),
     "select.heads_lambda": (0.0, NOTHING),
     "select.seed": (1, NOTHING),
+    "select.context": ("last", NOTHING),  # what it changes where heads are steered: see STEERED
     "fit.scorer": ("svm", after("fit")),
+    "fit.solver": ("streaming", after("fit")),
     "fit.c": (0.1, after("fit")),
     "fit.standardise": (False, after("fit")),
     "fit.balance": ("none", after("fit")),
     "fit.max_iter": (10, after("fit")),
     "fit.seed": (1, after("fit")),
+    "fit.folds": (3, after("fit")),
+    "fit.mlp_hidden": (8, NOTHING),  # of other kinds of scorers: see test_a_kind_of_scorer
+    "fit.mlp_activation": ("relu", NOTHING),
+    "fit.steer": ("static", NOTHING),
+    "fit.steer_gate": (8, NOTHING),
+    "fit.steer_rank": (2, NOTHING),
+    "fit.steer_epochs": (10, NOTHING),
+    "fit.steer_rate": (0.1, NOTHING),
+    "fit.steer_decay": (0.1, NOTHING),
+    "fit.steer_lambda": (0.5, NOTHING),
     "localize.sigma": (1.5, after("threshold")),
     "localize.sigma_unit": ("seconds", after("threshold")),
     "localize.mode": ("nearest", after("threshold")),
@@ -167,6 +180,7 @@ HEADS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "select.prompt": (1, AFTER_CHOICE),
     "select.heads_top": (2, AFTER_CHOICE),
     "select.heads_lambda": (0.0, AFTER_CHOICE),
+    "select.seed": (1, NOTHING),
 }  # fmt: skip
 """The same where heads are selected."""
 
@@ -196,6 +210,21 @@ RULES: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
 }
 """The same where the threshold is set by another rule."""
 
+DRAWN: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "select.seed": (1, AFTER_CHOICE),
+    "heads.eps": (1e-3, AFTER_HEADS),
+    "select.method": ("head-nmi", AFTER_CHOICE),
+}
+"""The same where heads are drawn at random; of every other method the seed changes nothing."""
+
+
+STEERED: dict[str, Any] = {
+    "forward": {"heads": "all"},
+    "select": {"method": "separability", "context": 1},
+    "fit": {"scorer": "steer"},
+}
+"""Heads that are steered by a layer."""
+
 
 def test_every_field_is_in_the_table() -> None:
     fields = {f"{s}.{name}" for s, settings in SECTIONS.items() for name in notes(settings)}
@@ -224,6 +253,17 @@ def test_where_heads_are_selected_other_fields_count(field: str) -> None:
     assert tuple(worlds.work(plan_all(changed))) == expected
 
 
+@pytest.mark.parametrize("field", DRAWN)
+def test_where_heads_are_drawn_their_seed_counts(field: str) -> None:
+    base: dict[str, Any] = {"forward": {"heads": "all"}, "select": {"method": "random"}}
+    settled, _ = worlds.settle(worlds.world(worlds.config(**base)))
+    section, name = field.split(".")
+    value, expected = DRAWN[field]
+    sections = {**base, section: {**base.get(section, {}), name: value}}
+    changed = worlds.world(worlds.config(**sections), committed=settled.committed)
+    assert tuple(worlds.work(plan_all(changed))) == expected
+
+
 @pytest.mark.parametrize(("rule", "field"), RULES)
 def test_a_rule_of_the_threshold_makes_other_fields_count(rule: str, field: str) -> None:
     base = {"localize": {"threshold": rule}}
@@ -233,6 +273,31 @@ def test_a_rule_of_the_threshold_makes_other_fields_count(rule: str, field: str)
     sections = {section: {**base[section], name: value}}
     changed = worlds.world(worlds.config(**sections), committed=settled.committed)
     assert tuple(worlds.work(plan_all(changed))) == expected
+
+
+@pytest.mark.parametrize("kind", READ_BY)
+def test_a_kind_of_scorer_is_fitted_again_for_what_it_reads(kind: str) -> None:
+    base = STEERED if kind == "steer" else {"fit": {"scorer": kind}}
+    settled, _ = worlds.settle(worlds.world(worlds.config(**base)))
+    for name in notes(SECTIONS["fit"]):
+        if name == "scorer" or (name == "solver" and kind != "logistic"):
+            continue  # a contradiction with the solver of another kind is refused
+        value, _ = SENSITIVITY[f"fit.{name}"]
+        sections = {**base, "fit": {"scorer": kind, name: value}}
+        changed = worlds.world(worlds.config(**sections), committed=settled.committed)
+        found = worlds.work(plan_all(changed))
+        assert ("fit" in found) == (name in read_by(kind)), name
+        assert not {"select", "heads", "forward"} & {*found}
+
+
+@pytest.mark.parametrize(
+    ("value", "stale"), [(2, AFTER_CHOICE), ("1", NOTHING), ("last", AFTER_CHOICE)]
+)
+def test_what_steers_the_heads_is_part_of_the_choice(value: Any, stale: tuple[str, ...]) -> None:
+    settled, _ = worlds.settle(worlds.world(worlds.config(**STEERED)))
+    sections = {**STEERED, "select": {**STEERED["select"], "context": value}}
+    changed = worlds.world(worlds.config(**sections), committed=settled.committed)
+    assert tuple(worlds.work(plan_all(changed))) == stale
 
 
 @pytest.mark.parametrize("field", FOLDS)
@@ -288,10 +353,13 @@ def test_a_recipe_field_changes_a_key_and_a_knob_never_does() -> None:
         others = [
             HEADS.get(field),
             FOLDS.get(field),
+            DRAWN.get(field),
             *(RULES[key] for key in RULES if key[1] == field),
         ]
         stale = next((found[1] for found in others if found and found[1]), stale)
         section, name = field.split(".")
+        if field == "select.context" or (section == "fit" and not stale):
+            continue  # each has a test of its own
         kind = notes(SECTIONS[section])[name].kind
         if field == "forward.test_layers":
             assert kind == "knob", field
