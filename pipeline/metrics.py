@@ -119,9 +119,10 @@ def _notes(metrics: Mapping[str, Any]) -> list[str]:
     """What the figures rest on, what they leave out, and what is not defined."""
     counts, bands = metrics["counts"], metrics["bootstrap"]
     lines = [
+        *_threshold(metrics.get("threshold") or {}),
         f"{counts['videos']} test videos ({counts['anomalous_videos']} anomalous), "
         f"{counts['frames']} frames, {counts['positive_frames']} of them anomalous; shares in "
-        f"percent; intervals over videos, {bands['replicates']} replicates, seed {bands['seed']}"
+        f"percent; intervals over videos, {bands['replicates']} replicates, seed {bands['seed']}",
     ]
     if view_of(metrics):
         lines.append(f"labels: {view_of(metrics)}")
@@ -129,6 +130,23 @@ def _notes(metrics: Mapping[str, Any]) -> list[str]:
         items = f": {_first(remark.items, '; ')}" if remark.items else ""
         lines.append(f"{'NOT COMPLETE: ' if remark.alarm else ''}{remark.text}{items}")
     return lines + _undefined(metrics["undefined"])
+
+
+def _threshold(record: Mapping[str, Any]) -> list[str]:
+    """The threshold and how it was set; nothing where the metrics hold none."""
+    if record.get("threshold") is None:
+        return []
+    how = {
+        "kappa": f"kappa {record.get('kappa')}",
+        "f1": "the best F1 of held-out frames of training videos",
+        "given": "given",
+    }.get(record["rule"], "set by hand")
+    found = record.get("training_rows")
+    rows = ""
+    if found:
+        of = "held out of the fit" if found["scores"] == "held_out" else "that were fitted on"
+        rows = f"; F1 of the frames of training videos {of}: {percent(found['f1'])}"
+    return [f"threshold: {record['threshold']:.4f}, {how}{rows}"]
 
 
 def _undefined(reasons: Mapping[str, str]) -> list[str]:

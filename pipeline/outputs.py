@@ -38,6 +38,8 @@ STATE = "outputs.json"
 OUTDATED = "outdated"
 TABLES = {"layer": "layers.parquet", "heads": "heads.parquet"}
 """The table that a choice comes with, by what was to be chosen."""
+THRESHOLD = ("threshold.json", "sensitivity.parquet")
+"""What the folder of a threshold holds."""
 
 
 def write_outputs(
@@ -68,6 +70,7 @@ def write_outputs(
     outputs.copied("replicates.parquet", "evaluate", ("replicates.parquet",))
     outputs.copied("report.html", "report", ("report.html",))
     outputs.copied("scorer", "fit", SCORER)
+    outputs.copied("threshold", "threshold", THRESHOLD)
     if state != before:
         replace_json(state_path, state)
 

@@ -17,7 +17,15 @@ from tests.training import spans_of
 
 EVIL = "<script>alert(1)</script>\"'`&amp;<img src=x onerror=alert(2)>"
 JPEG = b"\xff\xd8\xff\xe0 a picture"
-THRESHOLD = {"threshold": 0.5, "rule": "kappa", "mu": 0.42, "sigma": 0.4, "kappa": 0.2}
+THRESHOLD = {
+    "threshold": 0.5, "rule": "kappa", "mu": 0.42, "sigma": 0.4, "kappa": 0.2, "scorer": "logistic",
+    "labels": "video", "unit": "segment", "search": None,
+    "training_rows": {
+        "scores": "held_out", "videos": 2, "rows": 4, "normal_frames": 48, "anomalous_frames": 48,
+        "normal_hours": 0.5, "precision": None, "recall": 0.0, "f1": 0.0, "normal_above": 0.0,
+        "alarms_per_hour": 0.0,
+    },
+}  # fmt: skip
 VOID = {"meta", "img", "br", "input", "link", "base"}
 INLINE = {"a", "abbr", "b", "bdi", "code", "em", "i", "small", "span", "strong"}
 
@@ -261,6 +269,17 @@ def put_probe(run: Run, method: str = "dlsp") -> None:
     run.inputs |= {"choice": choice, "table": table, "scorer": scorer}
 
 
+def put_threshold(run: Run) -> None:
+    folder, kappas = run.folder("threshold"), [-1.0, 0.2, 3.0]
+    columns = {
+        "kappa": kappas, "threshold": [0.02, 0.5, 1.62], "precision": [0.5, 0.8, None],
+        "recall": [1.0, 0.75, 0.0], "f1": [0.667, 0.774, 0.0], "normal_above": [1.0, 0.1, 0.0],
+        "alarms_per_hour": [2.0, 4.0, 0.0],
+    }  # fmt: skip
+    write_table(folder.path / "sensitivity.parquet", schema.SENSITIVITY, columns)
+    run.inputs["threshold"] = folder
+
+
 def make_run(root: Path) -> Run:
     """Two test videos, a probing video, an unlabelled one, one that failed; everything is there."""
     made = Run(root)
@@ -282,4 +301,5 @@ def make_run(root: Path) -> Run:
     }  # fmt: skip
     put_metrics(made)
     put_probe(made)
+    put_threshold(made)
     return made

@@ -17,6 +17,7 @@ from stages.reporting import charts, figures, provenance
 from stages.reporting.coverage import remarks_of, view_of
 from stages.reporting.heads import heads_of, named_heads, number
 from stages.reporting.reading import Material
+from stages.reporting.thresholds import thresholds_of
 from stages.reporting.videos import Choice, Entry, group_of
 
 FOLDER = Path(__file__).parent
@@ -65,6 +66,7 @@ def render_page(
         **heads_of(material),
         "fitted_on": _fitted_on(material.scorer or {}),
         **_probing(material),
+        **thresholds_of(material),
         **_provenance(material),
     }
     return environment.get_template("page.html").render(context).encode("utf-8", "backslashreplace")

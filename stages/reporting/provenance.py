@@ -8,7 +8,7 @@ from typing import Any
 
 ORDER = (
     "index", "decode", "sample", "forward", "statistics", "heads", "select", "fit", "forward_selected",
-    "score", "localize", "explain", "evaluate", "report",
+    "score", "threshold", "localize", "explain", "evaluate", "report",
 )  # fmt: skip
 """How stages are ordered for a reader; one that is not named here follows after them."""
 BEFORE_THE_FIT = ("index", "decode", "sample", "forward", "moments")

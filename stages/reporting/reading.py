@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cache.digest import read_json
 from manifests.columns import TableSchema
-from manifests.schema import CURVES, HEAD_SELECTION, PROBING_SCORES, SELECTION
+from manifests.schema import CURVES, HEAD_SELECTION, PROBING_SCORES, SELECTION, SENSITIVITY
 from manifests.table import read_table
 from stages.contract import Job, Payload
 
@@ -42,6 +42,8 @@ class Material:
     """Probing scores of the normal and of the anomalous rows."""
     threshold: Mapping[str, Any] | None
     """threshold.json, which is the same for every video of a run."""
+    sensitivity: Columns | None
+    """What other kappas would do on training rows; None where that is not known."""
 
 
 def read_material(job: Job[Any]) -> Material:
@@ -60,6 +62,7 @@ def read_material(job: Job[Any]) -> Material:
         scorer=_record(job.inputs.get("scorer"), "scorer.json"),
         probing=_probing(job),
         threshold=_threshold(job),
+        sensitivity=_columns(job.inputs.get("threshold"), "sensitivity.parquet", SENSITIVITY),
     )
 
 

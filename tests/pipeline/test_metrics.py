@@ -42,6 +42,43 @@ def test_it_shows_the_run_above_what_labels_alone_give():
     assert "50 replicates, seed 7" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"rule": "kappa", "kappa": 0.2}, "threshold: 0.6500, kappa 0.2"),
+        (
+            {"rule": "f1", "kappa": 0.3},
+            "threshold: 0.6500, the best F1 of held-out frames of train",
+        ),
+        ({"rule": "fixed:0.65", "kappa": None}, "threshold: 0.6500, set by hand"),
+        ({"rule": "given"}, "threshold: 0.6500, given"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("scores", "rows"),
+    [
+        ("held_out", "; F1 of the frames of training videos held out of the fit: 81.25"),
+        ("fitted", "; F1 of the frames of training videos that were fitted on: 81.25"),
+        (None, ""),
+    ],
+)
+def test_the_threshold_and_how_it_was_set_are_shown(record, said, scores, rows):
+    record = {"threshold": 0.65, "training_rows": None, **record}
+    if scores:
+        record["training_rows"] = {"scores": scores, "f1": 0.8125}
+    _, lines = lines_of([video("a", 200, [[20, 90]]), video("n", 150, [])], threshold=record)
+    line = row(lines, "threshold: ")
+    assert line.startswith(said)
+    assert line.endswith(rows)
+    assert (";" in line) == bool(rows)
+
+
+def test_without_a_threshold_none_is_shown():
+    videos = [video("a", 200, [[20, 90]]), video("n", 150, [])]
+    for more in ({}, {"threshold": {"threshold": None, "rule": "given"}}):
+        assert not any(line.startswith("threshold:") for line in lines_of(videos, **more)[1])
+
+
 def test_classes_are_shown_where_there_are_several():
     videos = [video("a", 200, [[20, 90]]), video("n", 150, [])]
     assert not any(line.startswith("class") for line in lines_of(videos)[1])
