@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from cache.digest import write_json
 from cache.errors import ConfigError, ItemError
-from cache.fields import at_least, positive, recipe
-from manifests.schema import HEADS, SEGMENTS
+from cache.fields import at_least, knob, positive, recipe
+from manifests.schema import HEAD_REPLICATES, HEADS, SEGMENTS
 from stages.contract import Job, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cache.arrays import Heads
-    from stages.probes.spans import Floats, Ints
+    from stages.probes.heads.description import Described, Subject
+    from stages.probes.heads.discrepancy import Room
+    from stages.probes.spans import Ints
     from stages.probes.states import Rows
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,13 @@ class Settings:
         2000, "rows that MMD and NMI are computed on; more are sampled", check=at_least(2)
     )
     starts: int = recipe(10, "starts of K-means, of which the best counts", check=at_least(1))
-    seed: int = recipe(0, "seed of that sample and of K-means", check=at_least(0))
+    seed: int = recipe(0, "seed of that sample, K-means and the bootstrap", check=at_least(0))
+    replicates: int = recipe(
+        200,
+        "replicates of a bootstrap over the probing videos, for separability; 0 is none",
+        check=at_least(0),
+    )
+    workers: int = knob(2, "threads that read heads and describe them", check=at_least(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +47,8 @@ class _Probing:
     """The heads of every probing video, opened."""
 
     videos: list[tuple[str, Heads]]
-    samples: dict[str, Ints]
-    """Labels of the segments by video id, in the same order."""
-    labels: Ints
-    """The same, video after video."""
+    labels: dict[str, Ints]
+    """Those of the segments by video id, in the same order."""
     questions: list[str]
 
     @property
@@ -48,44 +56,46 @@ class _Probing:
         """Any of them: all keep the same heads."""
         return self.videos[0][1]
 
+    @property
+    def slots(self) -> list[tuple[int, int]]:
+        """Every layer at every prompt, in that order."""
+        layers = sorted({layer for layer, _ in self.form.heads})
+        return [(layer, prompt) for layer in layers for prompt in range(len(self.questions))]
+
 
 def compute(job: Job[Settings]) -> Result:
     """Write heads.parquet (every figure of every head at every prompt) and heads.json.
 
-    training_rows.parquet beside them says which videos they rest on. Reads "states" and "plan" of
-    every probing video, and the value "labels" {video_id: {"split": "train", "label": ...,
-    "intervals": ...}}. The figures are those of stages/probes/heads/figures.py; one that is not
-    defined is null. Raises LeakageError for a video that is no training video, ConfigError where a
-    class has no sample, no heads are kept, or videos keep others, ItemError for a number that is not
-    finite.
+    replicates.parquet holds the separability in every replicate of a bootstrap over the videos,
+    training_rows.parquet says which videos all of them rest on. Reads "states" and "plan" of every
+    probing video, and the value "labels" {video_id: {"split": "train", "label": ..., "intervals":
+    ...}}. The figures are those of stages/probes/heads; one that is not defined is null. Raises
+    LeakageError for a video that is no training video, ConfigError where a class has no sample, no
+    heads are kept, or videos keep others, ItemError for a number that is not finite.
     """
-    from threadpoolctl import threadpool_limits
-
-    from stages.probes.silhouette import stratified_rows
+    from stages.probes.heads.description import subject_of
     from stages.probes.training import write_training_rows
 
     begin, settings = time.perf_counter(), job.settings
     probing = _opened(job)
-    write_training_rows(job.out / "training_rows.parquet", job.values["labels"], probing.samples)
-    sampled = stratified_rows(probing.labels, settings.samples, settings.seed)
-    layers = sorted({layer for layer, _ in probing.form.heads})
-    found: dict[str, list[Any]] = {name: [] for name in HEADS.names}
-    seconds = {"open": time.perf_counter() - begin, "read": 0.0, "compute": 0.0}
-    # One BLAS thread: the sums of a threaded matrix product depend on the number of threads.
-    with threadpool_limits(limits=1):
-        for number, layer in enumerate(layers):
-            for prompt in range(len(probing.questions)):
-                began = time.perf_counter()
-                rows = _rows(probing, layer, prompt)
-                read = time.perf_counter()
-                _add(
-                    found, probing, layer, prompt, _figures(rows, probing.labels, sampled, settings)
-                )
-                seconds["read"] += read - began
-                seconds["compute"] += time.perf_counter() - read
-            job.progress(number + 1, len(layers))
-    _write(job, probing, len(sampled), found)
-    return Result(len(found["head"]), seconds=seconds)
+    write_training_rows(job.out / "training_rows.parquet", job.values["labels"], probing.labels)
+    subject = subject_of(
+        list(probing.labels.values()), eps=settings.eps, samples=settings.samples,
+        starts=settings.starts, seed=settings.seed, replicates=settings.replicates,
+    )  # fmt: skip
+    opened = time.perf_counter()
+    described = []
+    for slot in _described(probing, subject, settings.workers):
+        described.append(slot)
+        job.progress(len(described), len(probing.slots))
+    computed = time.perf_counter()
+    _write(job, probing, subject, described)
+    seconds = {
+        "open": opened - begin,
+        "compute": computed - opened,
+        "write": time.perf_counter() - computed,
+    }
+    return Result(len(probing.form.heads) * len(probing.questions), seconds=seconds)
 
 
 def _opened(job: Job[Settings]) -> _Probing:
@@ -97,14 +107,14 @@ def _opened(job: Job[Settings]) -> _Probing:
     from stages.probes.states import questions_of
     from stages.probes.training import label_of, require_both_classes, segment_labels
 
-    videos, samples, questions = [], {}, []
+    videos, labels, questions = [], {}, []
     for video, payload in sorted(job.many["states"].items()):
         heads = kept_heads(video, payload)
         spans = read_spans(job.many["plan"][video].file("segments.parquet"), SEGMENTS, video)
         require_rows(video, heads.segments, spans)
         videos.append((video, heads))
         questions.append(questions_of(payload))
-        samples[video] = segment_labels(video, label_of(video, job.values["labels"]), spans)
+        labels[video] = segment_labels(video, label_of(video, job.values["labels"]), spans)
         first = videos[0][1]
         mine, others = ((h.heads, h.head_dim) for h in (heads, first))
         if mine != others or questions[-1] != questions[0]:
@@ -114,84 +124,109 @@ def _opened(job: Job[Settings]) -> _Probing:
             )
     if not videos:
         raise ConfigError("there is no probing video: the probing subset must name at least one")
-    together = np.concatenate(list(samples.values()))
+    together = np.concatenate(list(labels.values()))
     require_both_classes(int((together == 0).sum()), int(together.sum()))
-    return _Probing(videos, samples, together, questions[0])
+    return _Probing(videos, labels, questions[0])
 
 
-def _rows(probing: _Probing, layer: int, prompt: int) -> Floats:
-    """The heads of a layer at a prompt, float64 [heads, segments of all videos, head_dim]."""
+def _described(probing: _Probing, subject: Subject, workers: int) -> Iterator[Described]:
+    """What every slot holds, in order; `workers` of them are read and described at a time."""
+    from concurrent.futures import ThreadPoolExecutor
+    from queue import SimpleQueue
+
+    from threadpoolctl import threadpool_limits
+
+    from stages.probes.heads.description import describe
+    from stages.probes.heads.discrepancy import room_for
+
+    rooms: SimpleQueue[tuple[Rows, Room]] = SimpleQueue()
+    for _ in range(workers):
+        rooms.put((_empty_rows(probing, subject), room_for(len(subject.sampled))))
+
+    def of_slot(slot: tuple[int, int]) -> Described:
+        rows, room = rooms.get()
+        try:
+            return describe(_read(probing, *slot, rows), subject, room)
+        finally:
+            rooms.put((rows, room))
+
+    # One BLAS thread: the sums of a threaded matrix product depend on the number of threads.
+    with threadpool_limits(limits=1), ThreadPoolExecutor(workers, "heads") as pool:
+        yield from pool.map(of_slot, probing.slots)
+
+
+def _empty_rows(probing: _Probing, subject: Subject) -> Rows:
+    """Memory for the largest slot, float32 [segments of all videos, heads, head_dim]."""
+    from collections import Counter
+
     import numpy as np
 
-    parts: list[Rows] = []
+    most = max(Counter(layer for layer, _ in probing.form.heads).values())
+    return np.empty((len(subject.labels), most, probing.form.head_dim), dtype=np.float32)
+
+
+def _read(probing: _Probing, layer: int, prompt: int, rows: Rows) -> Rows:
+    """The heads of a layer at a prompt, read into a part of `rows`: [segments, heads, head_dim]."""
+    import numpy as np
+
+    done = 0
+    found = rows[:, :0]
     for video, heads in probing.videos:
-        parts.append(heads.of_layer(layer, prompt))
-        if not np.isfinite(parts[-1]).all():
-            segment, place, _ = (int(i) for i in np.argwhere(~np.isfinite(parts[-1]))[0])
+        part = heads.of_layer(layer, prompt)
+        if not np.isfinite(part).all():
+            segment, place, _ = (int(i) for i in np.argwhere(~np.isfinite(part))[0])
             raise ItemError(
                 f"{video}: segment {segment} of a head of layer {layer} (number {place} of those "
                 "kept) is not finite; run the forward stage again, in float32 or bfloat16"
             )
-    rows = np.concatenate(parts).transpose(1, 0, 2)
-    return np.ascontiguousarray(rows, dtype=np.float64)
-
-
-def _figures(rows: Floats, labels: Ints, sampled: Ints, settings: Settings) -> dict[str, Floats]:
-    """Every figure, [heads] each."""
-    from stages.probes.heads import figures
-
-    some, their = rows[:, sampled], labels[sampled]
-    return {
-        "lda": figures.lda(rows, labels, settings.eps),
-        "kl": figures.symmetric_kl(rows, labels, settings.eps),
-        "mmd": figures.mmd(some, their),
-        "nmi": figures.nmi(some, their, starts=settings.starts, seed=settings.seed),
-        "separability": figures.separability(rows, labels),
-    }
-
-
-def _add(
-    found: dict[str, list[Any]],
-    probing: _Probing,
-    layer: int,
-    prompt: int,
-    figures: dict[str, Floats],
-) -> None:
-    """Add the rows of one layer at one prompt to the columns of the table."""
-    import numpy as np
-
-    heads = [head for at, head in probing.form.heads if at == layer]
-    anomalous = int(probing.labels.sum())
-    same = {
-        "layer": layer,
-        "prompt": prompt,
-        "n_normal": len(probing.labels) - anomalous,
-        "n_anomalous": anomalous,
-    }
-    found["head"] += heads
-    for name, value in same.items():
-        found[name] += [value] * len(heads)
-    for name, values in figures.items():
-        found[name] += [float(v) if np.isfinite(v) else None for v in values]
+        found = rows[:, : part.shape[1]]
+        found[done : done + len(part)] = part
+        done += len(part)
+    return found
 
 
 def _write(
-    job: Job[Settings], probing: _Probing, sampled: int, found: dict[str, list[Any]]
+    job: Job[Settings], probing: _Probing, subject: Subject, described: list[Described]
 ) -> None:
+    import numpy as np
+
     from manifests.table import write_table
 
-    write_table(job.out / "heads.parquet", HEADS, found)
-    anomalous = int(probing.labels.sum())
+    places = [
+        (layer, head, prompt)
+        for layer, prompt in probing.slots
+        for at, head in probing.form.heads
+        if at == layer
+    ]
+    named = dict(zip(("layer", "head", "prompt"), np.asarray(places).T, strict=True))
+    anomalous = int(subject.labels.sum())
+    counts = {"n_normal": len(subject.labels) - anomalous, "n_anomalous": anomalous}
+    columns = {name: np.full(len(places), count) for name, count in counts.items()}
+    for name in described[0].figures:
+        columns[name] = _nulls(np.concatenate([slot.figures[name] for slot in described]))
+    write_table(job.out / "heads.parquet", HEADS, {**named, **columns})
+    settings, drawn = job.settings, np.concatenate([slot.separability for slot in described])
+    columns = {name: np.repeat(values, settings.replicates) for name, values in named.items()}
+    columns["replicate"] = np.tile(np.arange(settings.replicates), len(places))
+    columns["separability"] = _nulls(drawn.ravel())
+    write_table(job.out / "replicates.parquet", HEAD_REPLICATES, columns)
     record = {
-        "eps": job.settings.eps,
-        "starts": job.settings.starts,
-        "seed": job.settings.seed,
-        "samples": sampled,
-        "n_normal": len(probing.labels) - anomalous,
-        "n_anomalous": anomalous,
+        "eps": settings.eps,
+        "starts": settings.starts,
+        "seed": settings.seed,
+        "samples": len(subject.sampled),
+        "replicates": settings.replicates,
+        **counts,
         "heads": len(probing.form.heads),
         "head_dim": probing.form.head_dim,
         "questions": probing.questions,
         "videos": len(probing.videos),
     }
     write_json(job.out / "heads.json", record)
+
+
+def _nulls(values: Any) -> Any:
+    """Figures as a table holds them: None where one is not finite."""
+    import numpy as np
+
+    return np.where(np.isfinite(values), values, None)

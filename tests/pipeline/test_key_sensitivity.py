@@ -97,6 +97,7 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "statistics.eps": (1e-5, after("statistics")),
     "statistics.silhouette_samples": (100, after("statistics")),
     "statistics.seed": (1, after("statistics")),
+    "statistics.replicates": (50, after("statistics")),
     "statistics.workers": (1, NOTHING),
     "heads.eps": (1e-3, NOTHING),  # a layer is selected: see HEADS
     "heads.samples": (100, NOTHING),

@@ -1,134 +1,115 @@
-"""How far apart the two classes lie in the vectors of an attention head.
+"""How far apart the two classes lie in the vectors of an attention head, from their moments.
 
-HeadHunt-VAD (arXiv 2512.17601) ranks heads by four figures, SteerVAD (arXiv 2602.24021) by one.
-Rows are float64 [heads, n, dim], labels [n] of 0 and 1 with both present; every figure is [heads]
-and NaN where it is not defined, as for a head that says the same of every segment.
+HeadHunt-VAD (arXiv 2512.17601) ranks heads by four figures, of which two stand here, SteerVAD (arXiv
+2602.24021) by one. Each is NaN where it is not defined: a head that says the same of every segment,
+or the same of every segment of a class where that class needs a covariance of its own.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-import numpy.typing as npt
-from sklearn.cluster import KMeans
-from sklearn.metrics import normalized_mutual_info_score
+from scipy.linalg import cholesky, solve_triangular
 
 from stages.probes.spans import Floats, Ints
 
 
-def separability(rows: Floats, labels: Ints) -> Floats:
-    """||muA - muN||^2 / (s2_A + s2_N) (SteerVAD).
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassMoments:
+    """What the figures need of the rows of one class in one head."""
 
-    s2 is the mean squared distance of the rows of a class from their mean.
-    """
-    (normal, n_rest), (anomalous, a_rest) = (_centred(rows[:, labels == c]) for c in (0, 1))
-    spread = sum(np.einsum("hnd,hnd->h", rest, rest) / rest.shape[1] for rest in (n_rest, a_rest))
-    gap = anomalous - normal
-    return _divided(np.einsum("hd,hd->h", gap, gap), np.asarray(spread))
+    n: int
+    mean: Floats
+    """[dim]."""
+    covariance: Floats
+    """[dim, dim], ddof 0."""
+    fourth: float
+    """Mean of the fourth power of the distance of a row from the mean."""
+
+    @property
+    def variance(self) -> float:
+        """Mean squared distance of a row from the mean."""
+        return float(np.trace(self.covariance))
 
 
-def lda(rows: Floats, labels: Ints, eps: float) -> Floats:
+def class_moments(rows: Floats, labels: Ints) -> tuple[ClassMoments, ClassMoments]:
+    """Those of the normal and of the anomalous rows [n, dim]; both must be there."""
+    return _moments(rows[labels == 0]), _moments(rows[labels == 1])
+
+
+def separability(normal: ClassMoments, anomalous: ClassMoments) -> float:
+    """||muA - muN||^2 / (s2_A + s2_N) (SteerVAD), s2 the class's `variance`."""
+    gap, spread = anomalous.mean - normal.mean, normal.variance + anomalous.variance
+    return float(gap @ gap) / spread if spread > 0 else float("nan")
+
+
+def lda(normal: ClassMoments, anomalous: ClassMoments, eps: float) -> float:
     """(muA - muN)^T S_W^-1 (muA - muN), S_W the pooled covariance within the classes.
 
     There may be fewer rows than dimensions, and then S_W has no inverse; it is shrunk as
     `shrunk_covariance` says. Fisher's scatter is n times this, which no ranking sees.
     """
-    (normal, n_rest), (anomalous, a_rest) = (_centred(rows[:, labels == c]) for c in (0, 1))
-    within = shrunk_covariance(np.concatenate([n_rest, a_rest], axis=1), eps)
-    return _squared_length(anomalous - normal, _inverse(within))
+    n = normal.n + anomalous.n
+    covariance = (normal.n * normal.covariance + anomalous.n * anomalous.covariance) / n
+    fourth = (normal.n * normal.fourth + anomalous.n * anomalous.fourth) / n
+    within = ClassMoments(n, normal.mean, covariance, fourth)
+    if not within.variance > 0:
+        return float("nan")
+    return _squared(_solved(_factor(within, eps), anomalous.mean - normal.mean))
 
 
-def symmetric_kl(rows: Floats, labels: Ints, eps: float) -> Floats:
+def symmetric_kl(normal: ClassMoments, anomalous: ClassMoments, eps: float) -> float:
     """(KL(A || N) + KL(N || A)) / 2 of Gaussians with the classes' means and covariances, nats.
 
-    The covariances are those of `shrunk_covariance`. The two logarithms of determinants cancel.
+    The covariances are those of `shrunk_covariance`. The two logarithms of determinants cancel, and
+    with N = L L^T and A = M M^T the trace of N^-1 A is the squared Frobenius norm of L^-1 M.
     """
-    (normal, n_rest), (anomalous, a_rest) = (_centred(rows[:, labels == c]) for c in (0, 1))
-    n_cov, a_cov = shrunk_covariance(n_rest, eps), shrunk_covariance(a_rest, eps)
-    n_inverse, a_inverse = _inverse(n_cov), _inverse(a_cov)
-    traces = np.einsum("hij,hij->h", n_inverse, a_cov) + np.einsum("hij,hij->h", a_inverse, n_cov)
-    gap = _squared_length(anomalous - normal, n_inverse + a_inverse)
-    return np.asarray((traces - 2 * rows.shape[2] + gap) / 4)
+    if not (normal.variance > 0 and anomalous.variance > 0):
+        return float("nan")
+    gap = anomalous.mean - normal.mean
+    one, other = _factor(normal, eps), _factor(anomalous, eps)
+    traces = _squared(_solved(one, other)) + _squared(_solved(other, one))
+    gaps = _squared(_solved(one, gap)) + _squared(_solved(other, gap))
+    return (traces - 2 * len(gap) + gaps) / 4
 
 
-def mmd(rows: Floats, labels: Ints) -> Floats:
-    """Squared maximum mean discrepancy with a Gaussian kernel (Gretton et al. 2012, eq 5).
-
-    k(x, y) = exp(-|x - y|^2 / (2 sigma^2)), where sigma^2 is the median of the squared distances
-    between two different rows, of whatever class. The estimate is the biased one, which is never
-    negative.
-    """
-    anomalous, pairs = labels == 1, np.triu_indices(rows.shape[1], 1)
-    # One head at a time: its matrix of [n, n] is what the memory is for.
-    return np.asarray([_mmd(one, anomalous, pairs) for one in _centred(rows)[1]])
-
-
-def nmi(rows: Floats, labels: Ints, *, starts: int, seed: int) -> Floats:
-    """Normalised mutual information of the labels and the two clusters of K-means.
-
-    The best of `starts` starts by k-means++; normalised by the arithmetic mean of both entropies.
-    The last bits of sums over rows depend on the number of BLAS threads: limit them to one.
-    """
-    return np.asarray([_nmi(one, labels, starts, seed) for one in rows])
-
-
-def shrunk_covariance(centred: Floats, eps: float) -> Floats:
-    """Ledoit-Wolf covariance [heads, dim, dim] of rows [heads, n, dim] whose mean is zero.
+def shrunk_covariance(moments: ClassMoments, eps: float) -> Floats:
+    """Ledoit-Wolf covariance [dim, dim].
 
     (1 - s) S + s m I, where S is the covariance (ddof 0), m the mean of its diagonal, and s the
     share that Ledoit and Wolf (2004) estimate from the rows, but at least `eps`: of two rows they
     shrink nothing, and S has no inverse.
     """
-    _, n, dim = centred.shape
-    plain = np.matmul(centred.transpose(0, 2, 1), centred) / n
-    level = np.trace(plain, axis1=1, axis2=2) / dim
-    length = np.einsum("hnd,hnd->hn", centred, centred)
-    square = np.einsum("hij,hij->h", plain, plain)
-    noise = (np.mean(length**2, axis=1) - square) / n
-    distance = square - dim * level**2
-    share = np.divide(noise, distance, out=np.zeros_like(noise), where=distance > 0)
-    share = np.clip(share, eps, 1.0)[:, None, None]
-    return np.asarray((1 - share) * plain + share * level[:, None, None] * np.eye(dim))
+    plain, dim = moments.covariance, len(moments.mean)
+    level, square = moments.variance / dim, _squared(plain)
+    noise, distance = (moments.fourth - square) / moments.n, square - dim * level**2
+    share = min(max(noise / distance if distance > 0 else 0.0, eps), 1.0)
+    shrunk = (1 - share) * plain
+    shrunk.flat[:: dim + 1] += share * level
+    return shrunk
 
 
-def _centred(rows: Floats) -> tuple[Floats, Floats]:
-    """The mean [heads, dim] over the rows, and the rows without it."""
-    mean = rows.mean(axis=1)
-    return mean, rows - mean[:, None]
+def _moments(rows: Floats) -> ClassMoments:
+    # About the first row: of rows that are all the same the covariance is then zero, not a rounding.
+    rest = rows - rows[0]
+    shift = rest.mean(axis=0)
+    rest -= shift
+    lengths = np.einsum("nd,nd->n", rest, rest)
+    covariance = rest.T @ rest / len(rows)
+    return ClassMoments(len(rows), rows[0] + shift, covariance, float(np.mean(lengths**2)))
 
 
-def _inverse(covariance: Floats) -> Floats:
-    """The inverses of some covariances; NaN for one that is zero."""
-    empty = np.trace(covariance, axis1=1, axis2=2) <= 0
-    found = np.linalg.inv(np.where(empty[:, None, None], np.eye(covariance.shape[1]), covariance))
-    found[empty] = np.nan
+def _factor(moments: ClassMoments, eps: float) -> Floats:
+    """The Cholesky factor of the shrunk covariance, lower."""
+    found = cholesky(shrunk_covariance(moments, eps), lower=True, check_finite=False)
     return np.asarray(found)
 
 
-def _squared_length(gap: Floats, inverse: Floats) -> Floats:
-    return np.asarray(np.einsum("hi,hij,hj->h", gap, inverse, gap, optimize=True))
+def _solved(factor: Floats, right: Floats) -> Floats:
+    """L^-1 of a matrix or a vector."""
+    return np.asarray(solve_triangular(factor, right, lower=True, check_finite=False))
 
 
-def _divided(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
-
-
-def _mmd(rows: Floats, anomalous: npt.NDArray[np.bool_], pairs: tuple[Ints, Ints]) -> float:
-    length = np.einsum("nd,nd->n", rows, rows)
-    squares = np.maximum(length[:, None] + length - 2 * (rows @ rows.T), 0.0)
-    np.fill_diagonal(squares, 0.0)
-    scale = float(np.median(squares[pairs]))
-    if scale <= 0:
-        return float("nan")
-    kernel = np.exp(squares / (-2 * scale))
-    both = kernel[np.ix_(anomalous, ~anomalous)].mean()
-    own = (
-        kernel[np.ix_(anomalous, anomalous)].mean() + kernel[np.ix_(~anomalous, ~anomalous)].mean()
-    )
-    return float(own - 2 * both)
-
-
-def _nmi(rows: Floats, labels: Ints, starts: int, seed: int) -> float:
-    if (rows == rows[0]).all():
-        return float("nan")  # there are no two clusters
-    found = KMeans(2, n_init=starts, random_state=seed).fit(rows).labels_
-    return float(normalized_mutual_info_score(labels, found))
+def _squared(values: Floats) -> float:
+    return float(np.vdot(values, values))

@@ -6,6 +6,7 @@ Plain Python on purpose, like the choice of a layer: `hiprobe plan` looks at the
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,22 +97,22 @@ def scale(values: Column) -> list[float | None]:
 
     None and what is not finite stay out and give None.
     """
-    known = [v for v in values if v is not None and math.isfinite(v)]
+    finite = [v if v is not None and math.isfinite(v) else None for v in values]
+    known = [v for v in finite if v is not None]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
     width = high - low
-    return [
-        None if v is None or not math.isfinite(v) else (v - low) / width if width > 0 else 0.0
-        for v in values
-    ]
+    return [None if v is None else (v - low) / width if width > 0 else 0.0 for v in finite]
 
 
 def highest(heads: Sequence[Pair], score: Column, top: int, method: str) -> tuple[Pair, ...]:
     """The `top` heads of the highest score, in order of (layer, head); of equal ones the lowest.
 
-    Raises ConfigError where fewer heads have a score.
+    What is None or not finite is no score. Raises ConfigError where fewer heads have one.
     """
     ranked = sorted(
-        (-value, pair) for pair, value in zip(heads, score, strict=True) if value is not None
+        (-value, pair)
+        for pair, value in zip(heads, score, strict=True)
+        if value is not None and math.isfinite(value)
     )
     if len(ranked) < top:
         raise ConfigError(
@@ -122,13 +123,38 @@ def highest(heads: Sequence[Pair], score: Column, top: int, method: str) -> tupl
     return tuple(sorted(pair for _, pair in ranked[:top]))
 
 
-Score = Callable[[HeadFigures, Stability, int], Column]
-"""What a method ranks heads by: of the figures, what HeadHunt-VAD makes of them, and the number of
-the probed prompt."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the settings say of a method that looks at it."""
+
+    prompt: int
+    """The probed one, from 0."""
+    seed: int
+    """Of heads that are drawn."""
+
+
+Score = Callable[[HeadFigures, Stability, Asked], Column]
+"""What a method ranks heads by: of the figures, and of what HeadHunt-VAD makes of them."""
+
+
+def _alone(name: str) -> Score:
+    """One of the combined figures, the mean over the prompts."""
+    return lambda figures, stable, asked: [
+        _mean(values) for values in zip(*(p[name] for p in figures.prompts), strict=True)
+    ]
+
+
+def _drawn(figures: HeadFigures, stable: Stability, asked: Asked) -> Column:
+    """A number in [0, 1) for every kept head, whatever its figures are."""
+    generator = random.Random(asked.seed)
+    return [generator.random() for _ in figures.heads]
+
 
 METHODS: dict[str, Score] = {
-    "rhi": lambda figures, stable, prompt: stable.rss,
-    "separability": lambda figures, stable, prompt: figures.prompts[prompt]["separability"],
+    "rhi": lambda figures, stable, asked: stable.rss,
+    "separability": lambda figures, stable, asked: figures.prompts[asked.prompt]["separability"],
+    **{f"head-{name}": _alone(name) for name in COMBINED},
+    "random": _drawn,
 }
 """Methods by name."""
 

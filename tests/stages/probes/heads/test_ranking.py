@@ -1,11 +1,15 @@
 """Which heads are chosen, from the figures of each."""
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cache.errors import ConfigError
 from stages.probes.heads import ranking
-from stages.probes.heads.ranking import HeadFigures, highest, scale, stability
+from stages.probes.heads.ranking import Asked, HeadFigures, highest, scale, stability
 
 PAIRS = tuple((layer, head) for layer in (3, 5) for head in (0, 1, 4))
 NAMES = ("place", "layer", "head", "prompt")
@@ -91,10 +95,95 @@ def test_more_heads_than_have_a_score_are_refused():
         highest(PAIRS, [0.1] * 6, 7, "separability")
 
 
+def chosen_by(method, figures, prompt=0, seed=0):
+    score = ranking.METHODS[method]
+    return list(score(figures, stability(figures, 0.5), Asked(prompt, seed)))
+
+
 def test_separability_is_that_of_the_probed_prompt():
     figures = table()
-    found = ranking.METHODS["separability"](figures, stability(figures, 0.5), 2)
-    assert found == figures.prompts[2]["separability"]
+    assert chosen_by("separability", figures, prompt=2) == figures.prompts[2]["separability"]
+
+
+@pytest.mark.parametrize("name", ranking.COMBINED)
+def test_one_figure_alone_is_its_mean_over_the_prompts(name):
+    figures = table()
+    expected = np.mean([prompt[name] for prompt in figures.prompts], axis=0)
+    np.testing.assert_allclose(chosen_by(f"head-{name}", figures), expected)
+    figures.prompts[1][name][4] = None
+    found = chosen_by(f"head-{name}", figures, prompt=3)
+    assert [place for place, value in enumerate(found) if value is None] == [4]
+
+
+def test_random_heads_are_drawn_from_all_that_are_kept_by_a_seed():
+    figures = table()
+    for prompt in figures.prompts:
+        prompt["lda"][:] = [None] * 6
+    draws = [tuple(chosen_by("random", figures, seed=seed)) for seed in range(400)]
+    assert draws[7] == tuple(chosen_by("random", table(seed=5), prompt=3, seed=7))
+    assert len(set(draws)) == 400
+    picked = [highest(PAIRS, draw, 2, "random") for draw in draws]
+    for pair in PAIRS:
+        assert sum(pair in heads for heads in picked) == pytest.approx(400 * 2 / 6, rel=0.25)
+
+
+VALUES = st.one_of(
+    st.none(), st.sampled_from([0.0, 1.0, 2.0, -1.0]), st.floats(-1e6, 1e6),
+    st.sampled_from([math.nan, math.inf, -math.inf]),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(VALUES, min_size=6, max_size=6), st.integers(1, 6))
+def test_whatever_the_scores_the_choice_is_theirs_or_refused(score, top):
+    able = [
+        (value, pair)
+        for value, pair in zip(score, PAIRS, strict=True)
+        if value is not None and math.isfinite(value)
+    ]
+    if len(able) < top:
+        with pytest.raises(ConfigError):
+            highest(PAIRS, score, top, "rhi")
+        return
+    # Take the best that is left, again and again; of equal ones the first.
+    expected = []
+    for _ in range(top):
+        best = max(value for value, pair in able if pair not in expected)
+        expected.append(next(p for v, p in able if v == best and p not in expected))
+    assert highest(PAIRS, score, top, "rhi") == tuple(sorted(expected))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.integers(1, 4), st.floats(0, 3))
+def test_rss_is_that_of_the_formulas_wherever_all_figures_are_known(data, prompts, weight):
+    figures = HeadFigures(
+        PAIRS,
+        tuple(
+            {name: data.draw(st.lists(VALUES, min_size=6, max_size=6)) for name in ranking.FIGURES}
+            for _ in range(prompts)
+        ),
+    )
+    found = stability(figures, weight)
+    for place in range(6):
+        saliency = []
+        for prompt in figures.prompts:
+            parts = []
+            for name in ("lda", "kl", "mmd", "nmi"):
+                value, known = prompt[name][place], [v for v in prompt[name] if _finite(v)]
+                if _finite(value):
+                    width = max(known) - min(known)
+                    parts.append((value - min(known)) / width if width else 0.0)
+            saliency.append(np.mean(parts) if len(parts) == 4 else None)
+        assert [one[place] for one in found.saliency] == pytest.approx(saliency)
+        if None in saliency:
+            assert found.rss[place] is None
+        else:
+            expected = np.mean(saliency) - weight * np.std(saliency)
+            assert found.rss[place] == pytest.approx(expected, abs=1e-12)
+
+
+def _finite(value):
+    return value is not None and math.isfinite(value)
 
 
 def test_columns_of_a_table_become_figures_and_go_back():
