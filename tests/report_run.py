@@ -235,13 +235,18 @@ def put_probe(run: Run, method: str = "dlsp") -> None:
     columns = {
         "layer": [0, 1, 2, 3], "n_normal": [9] * 4, "n_anomalous": [7] * 4,
         "kl": [0.0, 0.1, 0.4567, 0.2], "ldr": [0.0, 0.1, 0.3, 0.2], "entropy": [0.0, 2.0, 3.0, 2.5],
-        "silhouette": [0.0, 0.1, 0.2, 0.1], "z_kl": z, "z_ldr": z, "z_entropy": z,
+        "silhouette": [0.0, 0.1, 0.2, 0.1], "silhouette_se": [0.0, 0.0123, 0.0, 0.01], "z_kl": z, "z_ldr": z, "z_entropy": z,
         "score": [None, -3.0, 4.5, -1.5] if method == "dlsp" else [None] * 4,
+        "wins": [0.0, 0.0625, 0.875, 0.0] if method == "dlsp" else [None] * 4,
         "chosen": [False, False, True, False],
+        **dict.fromkeys(("cv", "cv_std", "cv_pooled"), [None] * 4),
     }  # fmt: skip
     write_table(choice.path / "layers.parquet", schema.SELECTION, columns)
     write_json(choice.path / "choice.json", {"layer": 2})
-    record = {"method": method, "prompt": 0, "layer": 2, "layers": [0, 1, 2, 3]}
+    stability = {"replicates": 16, "undecided": 1, "wins": 0.875} if method == "dlsp" else None
+    record = {
+        "method": method, "prompt": 0, "layer": 2, "layers": [0, 1, 2, 3], "stability": stability
+    }  # fmt: skip
     write_json(choice.path / "selection.json", record)
     write_json(
         table.path / "statistics.json",
@@ -267,6 +272,33 @@ def put_probe(run: Run, method: str = "dlsp") -> None:
     }
     write_table(scorer.path / "probing_scores.parquet", schema.PROBING_SCORES, scores)
     run.inputs |= {"choice": choice, "table": table, "scorer": scorer}
+
+
+def put_pictures(run: Run, *, layers: tuple[int, ...] = (0, 2, 3), note: str = "") -> None:
+    """Both pictures of each of these layers, of five rows; layer 2 is the chosen one."""
+    folder = run.folder("projection")
+    columns: dict[str, list[Any]] = {name: [] for name in schema.PROJECTIONS.names}
+    pictures = []
+    for layer in layers:
+        for method in ("pca", "tsne"):
+            columns["what"] += [f"layer {layer}"] * 5
+            columns["method"] += [method] * 5
+            columns["video_id"] += ["b/train"] * 5
+            columns["segment"] += range(5)
+            columns["label"] += [0, 0, 0, 1, 1]
+            columns["x"] += [0.0, 1.0, 2.0, 8.0, 9.0]
+            columns["y"] += [0.0, -1.0, 0.5, 3.0, 3.5]
+            how: dict[str, Any] = {"explained": [0.75, 0.125]}
+            if method == "tsne":
+                how = {"kl": 0.25, "iterations": 1000, "perplexity": 1.333}
+            pictures.append({"what": f"layer {layer}", "method": method, **how})
+    write_table(folder.path / "projections.parquet", schema.PROJECTIONS, columns)
+    record = {
+        "samples": 5, "rows": 16, "seed": 0, "chosen": {"layer": 2}, "pictures": pictures,
+        "notes": [note] if note else [],
+    }  # fmt: skip
+    write_json(folder.path / "projection.json", record)
+    run.inputs["pictures"] = folder
 
 
 def put_threshold(run: Run) -> None:

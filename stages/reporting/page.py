@@ -16,7 +16,9 @@ from cache.ranges import ranges_of
 from stages.reporting import charts, figures, provenance
 from stages.reporting.coverage import remarks_of, view_of
 from stages.reporting.heads import heads_of, named_heads, number
+from stages.reporting.projections import projections_of
 from stages.reporting.reading import Material
+from stages.reporting.stability import stability_of
 from stages.reporting.thresholds import thresholds_of
 from stages.reporting.videos import Choice, Entry, group_of
 
@@ -26,6 +28,7 @@ MEASURES = (
     ("ldr", "Linear discriminant ratio", ""),
     ("entropy", "Entropy", "bits"),
     ("silhouette", "Silhouette", ""),
+    ("cv", "AUC of cross-validated probes", ""),
 )
 
 
@@ -63,6 +66,8 @@ def render_page(
         "explained": explained,
         **_metrics(material),
         **_layers(material),
+        **stability_of(material.choice, material.layers),
+        **projections_of(material),
         **heads_of(material),
         "fitted_on": _fitted_on(material.scorer or {}),
         **_probing(material),
@@ -123,7 +128,7 @@ def _curves(material: Material) -> list[Markup]:
 
 
 def _layers(material: Material) -> dict[str, Any]:
-    """The sum score and the four measures of every layer, as pictures and as a table."""
+    """The sum score and the measures of every layer, as pictures and as a table."""
     columns, choice = material.layers, material.choice
     if columns is None or choice is None:
         return {"layer_rows": [], "sum_picture": "", "layer_pictures": []}
@@ -136,6 +141,9 @@ def _layers(material: Material) -> dict[str, Any]:
             "chosen": layer == chosen,
             "score": number(sums[i]),
             "rank": number(columns["score"][i]),
+            "wins": figures.per_cent(columns["wins"][i]),
+            "cv_std": number(columns["cv_std"][i]),
+            "silhouette_se": number(columns["silhouette_se"][i] or None),
             **{name: number(columns[name][i]) for name, _, _ in MEASURES},
         }
         for i, layer in enumerate(numbers)
@@ -143,7 +151,7 @@ def _layers(material: Material) -> dict[str, Any]:
     pictures = [
         (f"{name}, {unit}" if unit else name,
          charts.draw_layers(f"layer-{key}", name, numbers, columns[key], chosen, 440))
-        for key, name, unit in MEASURES
+        for key, name, unit in MEASURES if any(value is not None for value in columns[key])
     ]  # fmt: skip
     return {
         "layer_rows": rows,

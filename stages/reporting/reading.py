@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from cache.digest import read_json
 from manifests.columns import TableSchema
-from manifests.schema import CURVES, HEAD_SELECTION, PROBING_SCORES, SELECTION, SENSITIVITY
+from manifests.schema import (
+    CURVES,
+    HEAD_SELECTION,
+    PROBING_SCORES,
+    PROJECTIONS,
+    SELECTION,
+    SENSITIVITY,
+)
 from manifests.table import read_table
 from stages.contract import Job, Payload
 
@@ -36,6 +43,10 @@ class Material:
     """Columns of the selection, where a layer was chosen."""
     heads: Columns | None
     """Columns of the selection, where heads were."""
+    projection: Mapping[str, Any] | None
+    """projection.json: how probing rows were brought into the plane."""
+    points: Columns | None
+    """Their places there."""
     table: Mapping[str, Any] | None
     scorer: Mapping[str, Any] | None
     probing: tuple[Floats, Floats] | None
@@ -58,6 +69,8 @@ def read_material(job: Job[Any]) -> Material:
         choice=_record(choice, "selection.json"),
         layers=_columns(choice, "layers.parquet", SELECTION),
         heads=_columns(choice, "heads.parquet", HEAD_SELECTION),
+        projection=_record(job.inputs.get("pictures"), "projection.json"),
+        points=_columns(job.inputs.get("pictures"), "projections.parquet", PROJECTIONS),
         table=_table(job.inputs.get("table")),
         scorer=_record(job.inputs.get("scorer"), "scorer.json"),
         probing=_probing(job),

@@ -92,7 +92,8 @@ def test_ids_are_unique_and_everything_that_is_referred_to_is_there(page: Page) 
 def test_every_picture_has_words(page: Page) -> None:
     assert all(image["alt"] for image in page.all("img"))
     pictures = page.all("svg")
-    assert len(pictures) == 4 + 5 + 1 + 1 + 2, "videos, layers, probing scores, threshold, ROC, PR"
+    # Videos, layers, how often they win, probing scores, threshold, ROC and PR.
+    assert len(pictures) == 4 + 5 + 1 + 1 + 1 + 2
     assert all(picture["role"] == "img" and picture["aria-labelledby"] for picture in pictures)
     assert "Highest smoothed score 0.900 at 1.0 s; threshold 0.500." in page.text
     assert "Detected: 1.0 to 2.0 s. Annotated: 1.2 to 2.0 s." in page.text

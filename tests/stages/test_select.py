@@ -30,6 +30,7 @@ def make_job(tmp_path, method, out="out", layers=range(5)):
         "ldr": np.asarray([99, 1, 2, 3, 9.0]),
         "entropy": np.asarray([99, 1, 1, 5, 2.0]),
         "silhouette": np.asarray([0.9, 0.4, 0.1, 0.2, 0.3]),
+        "silhouette_se": np.full(5, 0.01),
     }
     write_table(tmp_path / "table/layers.parquet", LAYERS, columns)
     write_rows(tmp_path / "table", VIDEOS)
