@@ -98,7 +98,7 @@ def write_heads(
 class States:
     """Hidden states of one video on disk; made by `States.open`. Every read is checked."""
 
-    stored: ShardedArray
+    array: ShardedArray
     layers: tuple[int, ...]
     """The numbers of the layers that are kept, increasing: 0 is the embedding output, l >= 1 the
     output of decoder layer l."""
@@ -108,30 +108,30 @@ class States:
     @classmethod
     def open(cls, path: Path) -> States:
         """Open what `write_states` wrote; raises DamagedArtifact if it is not whole."""
-        stored = ShardedArray.open(path)
+        array = ShardedArray.open(path)
         try:
-            layers = [int(number) for number in stored.attributes["layers"]]
-            prompts = int(stored.attributes["prompts"])
+            layers = [int(number) for number in array.attributes["layers"]]
+            prompts = int(array.attributes["prompts"])
             _require_names("layers", layers, prompts)
-            _require_slots(stored, prompts * len(layers))
+            _require_slots(array, prompts * len(layers))
         except (KeyError, TypeError, ValueError) as error:
             raise _no_array(path, "hidden states", error) from error
-        return cls(stored, tuple(layers), prompts)
+        return cls(array, tuple(layers), prompts)
 
     @property
     def segments(self) -> int:
         """Number of segments."""
-        return self.stored.shape[0]
+        return self.array.shape[0]
 
     @property
     def dim(self) -> int:
         """Width of a hidden state."""
-        return self.stored.shape[2]
+        return self.array.shape[2]
 
     @property
     def logical_dtype(self) -> str:
         """float32, float16 or bfloat16: the precision of the stored numbers."""
-        return self.stored.logical_dtype
+        return self.array.logical_dtype
 
     def layer(self, number: int, prompt: int = 0) -> NDArray[np.float32]:
         """One layer of all segments, float32 [segments, dim].
@@ -141,7 +141,7 @@ class States:
         _require_prompt(prompt, self.prompts)
         if number not in self.layers:
             raise IndexError(f"layer {number} asked for, there are {ranges_of(self.layers)}")
-        return self.stored.slot(prompt * len(self.layers) + self.layers.index(number))
+        return self.array.slot(prompt * len(self.layers) + self.layers.index(number))
 
     def blocks(self, prompt: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Shard by shard: the first segment and float32 [rows, len(layers), dim].
@@ -150,14 +150,33 @@ class States:
         """
         _require_prompt(prompt, self.prompts)
         first = prompt * len(self.layers)
-        for shard in range(self.stored.shards):
-            block = self.stored.block(shard, slice(first, first + len(self.layers)))
-            yield shard * self.stored.rows, block
+        for shard in range(self.array.shards):
+            block = self.array.block(shard, slice(first, first + len(self.layers)))
+            yield self.array.segments_of(shard).start, block
+
+    def stored(
+        self,
+        shard: int,
+        groups: Iterable[Sequence[int]],
+        buffer: NDArray[np.uint8],
+        prompt: int = 0,
+    ) -> Iterator[NDArray[Any]]:
+        """Group after group of layers (places in `layers`), one shard's numbers as they are stored.
+
+        Each is [layers, rows, dim], float32, float16 or the bits of bfloat16: a view of `buffer`
+        (`array.form.buffer(largest group)`), good until the next. Raises IndexError for a prompt
+        that is not there, DamagedArtifact.
+        """
+        _require_prompt(prompt, self.prompts)
+        first = prompt * len(self.layers)
+        return self.array.stored(
+            shard, ([first + place for place in group] for group in groups), buffer
+        )
 
     def __repr__(self) -> str:
         """Sizes and dtype, never data."""
         return (
-            f"States({self.stored.path.name}, segments={self.segments}, prompts={self.prompts}, "
+            f"States({self.array.path.name}, segments={self.segments}, prompts={self.prompts}, "
             f"layers=[{ranges_of(self.layers)}], dim={self.dim}, dtype={self.logical_dtype})"
         )
 
@@ -166,7 +185,7 @@ class States:
 class Heads:
     """Attention heads of one video on disk; made by `Heads.open`. Every read is checked."""
 
-    stored: ShardedArray
+    array: ShardedArray
     heads: tuple[Pair, ...]
     """The (layer, head) pairs that are kept, increasing and counted from 0: heads of layer l act
     within the decoder layer whose output is hidden state l + 1."""
@@ -178,8 +197,8 @@ class Heads:
     @classmethod
     def open(cls, path: Path) -> Heads:
         """Open what `write_heads` wrote; raises DamagedArtifact if it is not whole."""
-        stored = ShardedArray.open(path)
-        said = stored.attributes
+        array = ShardedArray.open(path)
+        said = array.attributes
         try:
             prompts = int(said["prompts"])
             if said["heads"] == "all":
@@ -189,27 +208,27 @@ class Heads:
                 per_slot = 1
                 pairs = [(int(layer), int(head)) for layer, head in said["heads"]]
             _require_names("heads", pairs, prompts)
-            _require_slots(stored, prompts * len(pairs) // per_slot)
-            if stored.shape[2] % per_slot:
-                raise ValueError(f"{per_slot} heads do not fit in a width of {stored.shape[2]}")
+            _require_slots(array, prompts * len(pairs) // per_slot)
+            if array.shape[2] % per_slot:
+                raise ValueError(f"{per_slot} heads do not fit in a width of {array.shape[2]}")
         except (KeyError, TypeError, ValueError) as error:
             raise _no_array(path, "attention heads", error) from error
-        return cls(stored, tuple(pairs), prompts, per_slot)
+        return cls(array, tuple(pairs), prompts, per_slot)
 
     @property
     def segments(self) -> int:
         """Number of segments."""
-        return self.stored.shape[0]
+        return self.array.shape[0]
 
     @property
     def head_dim(self) -> int:
         """Width of a head."""
-        return self.stored.shape[2] // self.per_slot
+        return self.array.shape[2] // self.per_slot
 
     @property
     def logical_dtype(self) -> str:
         """float32, float16 or bfloat16: the precision of the stored numbers."""
-        return self.stored.logical_dtype
+        return self.array.logical_dtype
 
     def head(self, layer: int, head: int, prompt: int = 0) -> NDArray[np.float32]:
         """One head of all segments, float32 [segments, head_dim].
@@ -221,7 +240,7 @@ class Heads:
             raise IndexError(f"head {[layer, head]} asked for, there are {_kept(self.heads)}")
         per_prompt = len(self.heads) // self.per_slot
         slot, place = divmod(self.heads.index((layer, head)), self.per_slot)
-        values = self.stored.slot(prompt * per_prompt + slot)
+        values = self.array.slot(prompt * per_prompt + slot)
         # A copy: a view would keep the other heads of the layer in memory with it.
         return values[:, place * self.head_dim : (place + 1) * self.head_dim].copy()
 
@@ -237,13 +256,13 @@ class Heads:
         first = prompt * (len(self.heads) // self.per_slot)
         shape = (self.segments, self.per_slot, self.head_dim)
         slots = sorted({place // self.per_slot for place in places})
-        parts = [self.stored.slot(first + slot).reshape(shape) for slot in slots]
+        parts = [self.array.slot(first + slot).reshape(shape) for slot in slots]
         return np.concatenate(parts, axis=1)
 
     def __repr__(self) -> str:
         """Sizes and dtype, never data."""
         return (
-            f"Heads({self.stored.path.name}, segments={self.segments}, prompts={self.prompts}, "
+            f"Heads({self.array.path.name}, segments={self.segments}, prompts={self.prompts}, "
             f"heads={len(self.heads)}, head_dim={self.head_dim}, dtype={self.logical_dtype})"
         )
 

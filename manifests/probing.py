@@ -6,7 +6,7 @@ from manifests.columns import LAYER, SEGMENT, SPAN, SPLIT, VIDEO_ID, Column, Tab
 
 LAYERS = TableSchema(
     "layers",
-    1,
+    2,
     "what the probing subset says of every layer",
     (
         LAYER,
@@ -18,6 +18,7 @@ LAYERS = TableSchema(
             "entropy", "float64", "mean over dimensions of the histogram entropy, bits (eq 5-6)"
         ),
         Column("silhouette", "float64", "silhouette score of the two classes"),
+        Column("silhouette_se", "float64", "its standard error; 0 where it rests on all samples"),
     ),
     ("layer",),
 )

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from stages.probes.fit_settings import of_other_kinds
 from stages.probes.localization_settings import OF_INTERVALS, OF_THRESHOLD, of_other_rules
 from stages.probes.selection import Compared, chooses
+from stages.probes.statistics_settings import OF_STATISTICS
 
 Scope = Literal["all", "first", "probing", "second", "target", "test"]
 """Which videos: all in use, those of the first pass and of the second (pipeline/values.py says which
@@ -84,6 +85,11 @@ def _of_the_probing_videos(settings: Any) -> tuple[str, ...]:
     return ("unit",)
 
 
+def _of_statistics(settings: Any) -> tuple[str, ...]:
+    """What only the stage statistics reads."""
+    return OF_STATISTICS
+
+
 def _of_the_threshold(settings: Any) -> tuple[str, ...]:
     """What only the stage threshold reads."""
     return OF_THRESHOLD
@@ -133,6 +139,8 @@ GRAPH: tuple[Node, ...] = (
         over="probing",
         edges=(Edge("states", "forward"), Edge("plan", "sample")),
         values=("label", "question"),
+        section="statistics",
+        without=_of_statistics,
         compares="layer",
     ),
     Node(

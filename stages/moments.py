@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from stages.contract import Job, Result
+from stages.probes.statistics_settings import Settings as Settings
 
-VERSION = 3
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Nothing can be set."""
+VERSION = 4
 
 
 def compute(job: Job[Settings]) -> Result:
@@ -35,6 +30,6 @@ def compute(job: Job[Settings]) -> Result:
     spans = read_spans(job.inputs["plan"].file("segments.parquet"), SEGMENTS, job.item)
     require_rows(job.item, states.segments, spans)
     labels = segment_labels(job.item, job.values["label"], spans)
-    moments = moments_of(states.blocks(), states.layers, labels, job.item)
+    moments = moments_of(states, labels, job.settings.workers)
     write_moments(job.out / "moments.safetensors", moments)
     return Result(len(spans), seconds={"compute": time.perf_counter() - begin})

@@ -2,56 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cache.digest import write_json
 from cache.errors import ConfigError
-from cache.fields import at_least, knob, positive, recipe
 from cache.ranges import ranges_of
-from manifests.schema import LAYERS, SEGMENTS
+from manifests.schema import LAYER_REPLICATES, LAYERS, SEGMENTS
 from stages.contract import Job, Result
+from stages.probes.statistics_settings import Settings as Settings
 
 if TYPE_CHECKING:
+    from stages.probes.entropy import Entropies
     from stages.probes.moments import Moments
-    from stages.probes.spans import Ints
+    from stages.probes.silhouette import Silhouettes
+    from stages.probes.spans import Floats, Ints
     from stages.probes.states import ProbedStates
 
-VERSION = 4
+VERSION = 5
 
 _Form = tuple[tuple[int, ...], int]
 """Numbers of the layers, and the width, of hidden states."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the layers are described."""
-
-    bins: int = recipe(64, "equal bins of the entropy's histograms", check=at_least(2))
-    eps: float = recipe(1e-6, "floor of a variance in KL, and what LDR adds", check=positive)
-    silhouette_samples: int = recipe(
-        2000, "rows the silhouette is computed on; more are sampled", check=at_least(2)
-    )
-    seed: int = recipe(0, "seed of that sample", check=at_least(0))
-    workers: int = knob(2, "threads that read hidden states and count", check=at_least(1))
+_Figures = dict[str, "Floats"]
 
 
 def compute(job: Job[Settings]) -> Result:
     """Write layers.parquet (KL, LDR, entropy, silhouette per layer) and statistics.json.
 
-    training_rows.parquet beside them says which videos they rest on. Reads "moments", "states" and
+    replicates.parquet has the same of every replicate of a bootstrap over the videos (unless there
+    are none), training_rows.parquet says which videos they rest on. Reads "moments", "states" and
     "plan" of every probing video, and the values "labels" {video_id: {"split": "train", "label":
     ..., "intervals": ...}} and "question". Rows are the kept layers, by number. Raises LeakageError
     for a video that is no training video, ConfigError where a class has no sample, or where videos
     come from different backbones.
     """
-    import numpy as np
-
-    from stages.probes.divergence import kl_per_layer, ldr_per_layer
-    from stages.probes.entropy import entropy_per_layer
-    from stages.probes.silhouette import silhouette_per_layer
+    from stages.probes.resampling import video_draws
     from stages.probes.training import require_both_classes, write_training_rows
 
     settings, begin = job.settings, time.perf_counter()
@@ -60,42 +47,79 @@ def compute(job: Job[Settings]) -> Result:
     states, labels = _opened(job, moments)
     _require_same_labels(moments, labels)
     write_training_rows(job.out / "training_rows.parquet", job.values["labels"], labels)
+    draws = video_draws(list(labels.values()), settings.replicates, settings.seed)
+    figures, replicates = _divergences(job, moments, draws)
     merged = time.perf_counter()
-    layers = moments.layers
-    reads = [video.layer for video in states]
-    entropy = entropy_per_layer(
-        reads,
-        layers,
-        moments.low,
-        moments.high,
-        bins=settings.bins,
-        workers=settings.workers,
-        progress=lambda done, total: job.progress(done, 2 * total),
-    )
+    entropy = _entropy(job, moments, states, draws)
     counted = time.perf_counter()
-    silhouette = silhouette_per_layer(
-        reads,
-        list(labels.values()),
-        layers,
-        most=settings.silhouette_samples,
-        seed=settings.seed,
-        draws=np.zeros((0, len(reads)), dtype=np.int64),
-        workers=settings.workers,
-        progress=lambda done, total: job.progress(total + done, 2 * total),
-    )
-    figures = {
-        "kl": kl_per_layer(moments, settings.eps),
-        "ldr": ldr_per_layer(moments, settings.eps),
-        "entropy": entropy,
-        "silhouette": silhouette.mean,
-    }
+    silhouette = _silhouette(job, moments, states, labels, draws)
+    figures |= {"entropy": entropy.mean, "silhouette": silhouette.mean}
+    figures["silhouette_se"] = silhouette.error
+    replicates |= {"entropy": entropy.replicates, "silhouette": silhouette.replicates}
     _write(job, moments, figures)
+    _write_replicates(job, moments, replicates)
+    _write_record(job, moments, silhouette.samples)
     seconds = {
         "merge": merged - begin,
         "entropy": counted - merged,
         "silhouette": time.perf_counter() - counted,
     }
-    return Result(len(layers), seconds=seconds)
+    return Result(len(moments.layers), seconds=seconds)
+
+
+def _divergences(job: Job[Settings], moments: Moments, draws: Ints) -> tuple[_Figures, _Figures]:
+    """KL and LDR, [layers] and [replicates, layers]."""
+    from stages.probes.divergence import Gaussians
+    from stages.probes.moments import read_layer
+    from stages.probes.replicates import divergence_replicates
+
+    eps = job.settings.eps
+    found = Gaussians.of(moments)
+    parts = job.many["moments"]
+    reads = [
+        functools.partial(read_layer, parts[video].file("moments.safetensors"))
+        for video in sorted(parts)
+    ]
+    kl, ldr = divergence_replicates(reads, len(moments.layers), draws, eps)
+    return {"kl": found.kl(eps), "ldr": found.ldr(eps)}, {"kl": kl, "ldr": ldr}
+
+
+def _entropy(
+    job: Job[Settings], moments: Moments, states: Sequence[ProbedStates], draws: Ints
+) -> Entropies:
+    from stages.probes.entropy import entropy_per_layer
+
+    return entropy_per_layer(
+        states,
+        moments.low,
+        moments.high,
+        bins=job.settings.bins,
+        draws=draws,
+        workers=job.settings.workers,
+        progress=lambda done, total: job.progress(done, 2 * total),
+    )
+
+
+def _silhouette(
+    job: Job[Settings],
+    moments: Moments,
+    states: Sequence[ProbedStates],
+    labels: Mapping[str, Ints],
+    draws: Ints,
+) -> Silhouettes:
+    from stages.probes.silhouette import silhouette_per_layer
+
+    settings = job.settings
+    return silhouette_per_layer(
+        [video.layer for video in states],
+        list(labels.values()),
+        moments.layers,
+        most=settings.silhouette_samples,
+        seed=settings.seed,
+        draws=draws,
+        workers=settings.workers,
+        progress=lambda done, total: job.progress(total + done, 2 * total),
+    )
 
 
 def _merged(job: Job[Settings]) -> Moments:
@@ -150,7 +174,7 @@ def _require_same_form(video: str, found: _Form, expected: _Form) -> None:
         )
 
 
-def _write(job: Job[Settings], moments: Moments, figures: Mapping[str, Any]) -> None:
+def _write(job: Job[Settings], moments: Moments, figures: _Figures) -> None:
     import numpy as np
 
     from manifests.table import write_table
@@ -170,6 +194,29 @@ def _write(job: Job[Settings], moments: Moments, figures: Mapping[str, Any]) -> 
         **figures,
     }
     write_table(job.out / "layers.parquet", LAYERS, columns)
+
+
+def _write_replicates(job: Job[Settings], moments: Moments, figures: _Figures) -> None:
+    """One row per replicate and layer; a figure that is not defined there is null."""
+    import numpy as np
+
+    from manifests.table import write_table
+
+    layers, replicates = len(moments.layers), job.settings.replicates
+    if not replicates:
+        return
+    columns: dict[str, Any] = {
+        "replicate": np.repeat(np.arange(replicates), layers),
+        "layer": np.tile(np.asarray(moments.layers), replicates),
+    }
+    columns |= {
+        name: [None if np.isnan(value) else float(value) for value in values.ravel()]
+        for name, values in figures.items()
+    }
+    write_table(job.out / "replicates.parquet", LAYER_REPLICATES, columns)
+
+
+def _write_record(job: Job[Settings], moments: Moments, samples: int) -> None:
     settings = job.settings
     record = {
         "bins": settings.bins,
@@ -177,9 +224,11 @@ def _write(job: Job[Settings], moments: Moments, figures: Mapping[str, Any]) -> 
         "n_normal": moments.normal.n,
         "n_anomalous": moments.anomalous.n,
         "dim": moments.dim,
-        "layers": len(layers),
+        "layers": len(moments.layers),
         "videos": len(job.many["moments"]),
-        "silhouette_samples": settings.silhouette_samples,
+        "silhouette_samples": samples,
+        "silhouette_exact": samples == moments.normal.n + moments.anomalous.n,
+        "replicates": settings.replicates,
         "seed": settings.seed,
     }
     write_json(job.out / "statistics.json", record)

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from cache.errors import ConfigError, ItemError
+from stages.probes.kernels import (
+    Partial,
+    Workspace,
+    as_tensor,
+    each_share,
+    grouped,
+    one_torch_thread,
+    range_and_moments,
+    rows_of_classes,
+)
 from stages.probes.spans import Floats, Ints
+from stages.probes.states import ProbedStates, Stored
 
 CLASSES = ("normal", "anomalous")
+BLOCK = 16
+"""Shards that one task takes at most: 8,192 segments."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,57 +99,73 @@ def merge_tree(count: int, leaf: Callable[[int], Moments]) -> Moments:
     return merged(0, count)
 
 
-def _of_rows(rows: npt.NDArray[np.float32]) -> ClassMoments:
-    """Moments of rows [n, layers, dim], each layer in float64 around its own mean.
+def shard_moments(states: ProbedStates, shard: int, labels: Ints, workers: int = 1) -> Moments:
+    """Moments of one shard of a video whose segments have `labels` [segments].
 
-    Float32 sums would be wrong by multiples on dimensions with a large mean; float64 of one layer
-    at a time costs no more than they do.
+    Raises ItemError for a value that is not finite. Its layers are shared among `workers` threads.
     """
-    n, layers, dim = rows.shape
-    mean, m2 = np.zeros((layers, dim)), np.zeros((layers, dim))
-    for layer in range(layers if n else 0):
-        values = rows[:, layer].astype(np.float64)
-        mean[layer] = values.mean(axis=0)
-        values -= mean[layer]
-        m2[layer] = np.einsum("nd,nd->d", values, values)
-    return ClassMoments(n, mean, m2)
+    rows = states.segments_of(shard)
+    mine = labels[rows]
+    classes = rows_of_classes(mine)
+    part = Partial.empty(len(CLASSES), len(states.layers), states.dim)
+    groups = grouped(len(states.layers), len(mine), states.dim)
+
+    def fill(some: Sequence[range]) -> None:
+        space = Workspace()
+        with one_torch_thread():
+            for group, stored in zip(some, states.stored(shard, some), strict=True):
+                of = part.of(slice(group.start, group.stop))
+                range_and_moments(space, stored, states.logical_dtype, classes, of)
+                _require_finite(states, rows.start, group, stored, of)
+
+    each_share(fill, groups, workers)
+    found = [
+        ClassMoments(int((mine == value).sum()), mean, m2)
+        for value, (mean, m2) in enumerate(zip(part.mean, part.m2, strict=True))
+    ]
+    return Moments(states.layers, found[0], found[1], part.low, part.high)
 
 
 def block_moments(
-    block: npt.NDArray[np.float32], layers: tuple[int, ...], labels: Ints, item: str, start: int
+    states: ProbedStates, shards: Sequence[int], labels: Ints, workers: int = 1
 ) -> Moments:
-    """Moments of one block [rows, layers, dim] whose rows have `labels` [rows].
+    """Moments of some shards of a video, merged in order."""
+    return functools.reduce(
+        merge, (shard_moments(states, shard, labels, workers) for shard in shards)
+    )
 
-    Raises ItemError for a value that is not finite; `start` is the block's first segment.
+
+def blocks_of(states: ProbedStates) -> list[range]:
+    """The shards of a video, parted into what one task takes."""
+    return [range(n, min(n + BLOCK, states.shards)) for n in range(0, states.shards, BLOCK)]
+
+
+def moments_of(states: ProbedStates, labels: Ints, workers: int = 1) -> Moments:
+    """Moments of a video whose segments have `labels` [segments].
+
+    The same to the bit for any number of `workers`. Raises ItemError for a value that is not
+    finite, DamagedArtifact.
     """
-    low, high = block.min(axis=0), block.max(axis=0)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        row, layer, dimension = (int(i) for i in np.argwhere(~np.isfinite(block))[0])
-        raise ItemError(
-            f"{item}: the hidden state of segment {start + row}, layer {layers[layer]}, dimension "
-            f"{dimension} is {block[row, layer, dimension]}, expected a finite number; run the "
-            "forward stage again, in float32 or bfloat16 if this was float16"
-        )
-    classes = [
-        _of_rows(block if (labels == value).all() else block[labels == value]) for value in (0, 1)
-    ]
-    return Moments(layers, classes[0], classes[1], low.astype(np.float64), high.astype(np.float64))
+    blocks = blocks_of(states)
+    return merge_tree(
+        len(blocks), lambda number: block_moments(states, blocks[number], labels, workers)
+    )
 
 
-def moments_of(
-    blocks: Iterable[tuple[int, npt.NDArray[np.float32]]],
-    layers: tuple[int, ...],
-    labels: Ints,
-    item: str,
-) -> Moments:
-    """Moments of a video from its blocks (first row, [rows, layers, dim]), labels [segments]."""
-    whole: Moments | None = None
-    for start, block in blocks:
-        part = block_moments(block, layers, labels[start : start + len(block)], item, start)
-        whole = part if whole is None else merge(whole, part)
-    if whole is None:
-        raise ItemError(f"{item}: there are no hidden states; run the forward stage again")
-    return whole
+def _require_finite(
+    states: ProbedStates, start: int, group: range, stored: Stored, part: Partial
+) -> None:
+    """Raise ItemError that names the first value of [layers, rows, dim] that is not finite."""
+    if np.isfinite(part.low).all() and np.isfinite(part.high).all():
+        return
+    values = as_tensor(stored, states.logical_dtype).float().numpy()
+    layer, row, dimension = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+    raise ItemError(
+        f"{states.item}: the hidden state of segment {start + row}, layer "
+        f"{states.layers[group[layer]]}, dimension {dimension} is {values[layer, row, dimension]}, "
+        "expected a finite number; run the forward stage again, in float32 or bfloat16 if this was "
+        "float16"
+    )
 
 
 def write_moments(path: Path, moments: Moments) -> None:
@@ -157,3 +188,19 @@ def read_moments(path: Path) -> Moments:
     ]
     layers = tuple(int(number) for number in tensors["layers"])
     return Moments(layers, classes[0], classes[1], tensors["min"], tensors["max"])
+
+
+def read_layer(path: Path, place: int) -> tuple[ClassMoments, ClassMoments]:
+    """The normal and anomalous moments of what `write_moments` wrote at one layer, each [dim].
+
+    `place` is the layer's in `Moments.layers`; no other is read.
+    """
+    with safe_open(path, "np") as tensors:
+        found = [
+            ClassMoments(
+                int(tensors.get_tensor(f"{name}.n")[0]),
+                *(tensors.get_slice(f"{name}.{what}")[place] for what in ("mean", "m2")),
+            )
+            for name in CLASSES
+        ]
+    return found[0], found[1]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from cache.ranges import ranges_of
 from stages.contract import Payload
 
 Rows = npt.NDArray[np.float32]
+Stored = npt.NDArray[Any]
+"""Numbers as they lie on disk: float32, float16, or bfloat16 as uint16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,27 @@ class ProbedStates:
             )
         return self.states.layer(number, self.prompt)
 
-    def blocks(self) -> Iterator[tuple[int, Rows]]:
-        """Shard by shard: the first segment and float32 [rows, layers, dim]."""
-        return self.states.blocks(self.prompt)
+    @property
+    def logical_dtype(self) -> str:
+        """float32, float16 or bfloat16: the precision of the stored numbers."""
+        return self.states.logical_dtype
+
+    @property
+    def shards(self) -> int:
+        """How many shards they lie in."""
+        return self.states.array.shards
+
+    def segments_of(self, shard: int) -> slice:
+        """Which segments a shard holds."""
+        return self.states.array.segments_of(shard)
+
+    def stored(self, shard: int, groups: Sequence[Sequence[int]]) -> Iterator[Stored]:
+        """Group after group of places in `layers`, one shard's numbers as they lie on disk.
+
+        Each is [layers, rows, dim], good until the next. Raises DamagedArtifact.
+        """
+        buffer = self.states.array.form.buffer(max(len(group) for group in groups))
+        return self.states.stored(shard, groups, buffer, self.prompt)
 
 
 def probed_states(item: str, payload: Payload, question: str) -> ProbedStates:

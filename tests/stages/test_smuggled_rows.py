@@ -28,6 +28,7 @@ from pipeline.plan import StagePlan, plan_all
 from pipeline.values import value_of
 from pipeline.world import DATASET, World
 from stages.contract import Job
+from stages.probes.statistics_settings import Settings
 from stages.probes.training import training_series
 from tests.conftest import Demo
 from tests.payload import Folder
@@ -114,7 +115,7 @@ class TestTheStagesBeforeASelection:
         states = {"states": stages.artifact("forward"), "plan": stages.artifact("sample")}
         out = stages.out / "forged"
         out.mkdir()
-        compute(Job(SMUGGLED, None, out, states, values=values), "moments")
+        compute(Job(SMUGGLED, Settings(), out, states, values=values), "moments")
         bad = with_a_test_video(job, stages, moments=Folder(out))
         with pytest.raises(LeakageError, match=f"^{SMUGGLED}: its split is 'test'"):
             compute(bad, "statistics")

@@ -130,7 +130,7 @@ def test_the_record_says_what_the_figures_rest_on(tmp_path):
     statistics.compute(job)
     assert read_json(job.out / "statistics.json") == {
         "bins": 64, "eps": 1e-6, "n_normal": 49, "n_anomalous": 25, "dim": 4, "layers": 3,
-        "videos": 3, "silhouette_samples": 20, "seed": 3,
+        "videos": 3, "silhouette_samples": 20, "silhouette_exact": False, "replicates": 200, "seed": 3,
     }  # fmt: skip
 
 
