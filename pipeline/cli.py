@@ -193,17 +193,19 @@ def show(config: Path, as_json: bool) -> None:
     """Print the metrics of a run beside the label-only baselines."""
     from cache.errors import ConfigError
     from pipeline.config import load_config
-    from pipeline.metrics import metrics_text
-    from pipeline.outputs import read_metrics
+    from pipeline.metrics import metrics_text, selection_text
+    from pipeline.outputs import read_metrics, read_selection
 
     settings = load_config(config)
-    metrics = read_metrics(settings.results)
+    metrics, selection = read_metrics(settings.results), read_selection(settings.results)
     if metrics is None:
         raise ConfigError(
             f"{settings.results} holds no metrics.json: `hiprobe run {config}` makes it where test "
             "videos have labels"
         )
     print_value(metrics, metrics_text, as_json)
+    if selection is not None and not as_json:
+        click.echo(selection_text(selection))
 
 
 @main.command()

@@ -30,6 +30,19 @@ def metrics_text(metrics: Mapping[str, Any]) -> str:
     return "\n\n".join([*filter(None, parts), "\n".join(_notes(metrics))])
 
 
+def selection_text(selection: Mapping[str, Any]) -> str:
+    """What was chosen, by which method, and how often a bootstrap over probing videos agrees."""
+    layer, stable = selection.get("layer"), selection.get("stability")
+    chosen = f"layer {layer}" if layer is not None else f"heads {selection['heads']}"
+    text = f"chosen by {selection['method']}: {chosen}"
+    if stable is None or layer is None:
+        return text
+    return (
+        f"{text}, as in {100 * stable['wins']:.1f} % of {stable['replicates']} replicates that draw "
+        "the probing videos again"
+    )
+
+
 def percent(value: float | None) -> str:
     """A share in percent, "-" where it is not defined."""
     return "-" if value is None else f"{100 * value:.2f}"

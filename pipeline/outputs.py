@@ -35,6 +35,7 @@ from pipeline.values import selected
 from pipeline.world import DATASET, World
 
 STATE = "outputs.json"
+SELECTION = "selection.json"
 OUTDATED = "outdated"
 TABLES = {"layer": "layers.parquet", "heads": "heads.parquet"}
 """The table that a choice comes with, by what was to be chosen."""
@@ -66,6 +67,7 @@ def write_outputs(
             outputs.copied(name, "select", (name,))
         else:
             outputs.retire(name)
+    outputs.copied(SELECTION, "select", (SELECTION,))
     outputs.copied("metrics.json", "evaluate", ("metrics.json",))
     outputs.copied("replicates.parquet", "evaluate", ("replicates.parquet",))
     outputs.copied("report.html", "report", ("report.html",))
@@ -195,7 +197,15 @@ def _copy(source: Path, target: Path) -> None:
 
 def read_metrics(results: Path) -> dict[str, Any] | None:
     """metrics.json of a run, or None where it has none."""
-    path = results / "metrics.json"
+    return _record(results / "metrics.json")
+
+
+def read_selection(results: Path) -> dict[str, Any] | None:
+    """selection.json of a run, or None where it has none."""
+    return _record(results / SELECTION)
+
+
+def _record(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

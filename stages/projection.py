@@ -65,7 +65,8 @@ def compute(job: Job[Settings]) -> Result:
         values = _read(job, of, rows)
         for method in settings.methods:
             found = _project(method, values, settings)
-            _add(columns, what, method, rows, found.points)
+            if found.points is not None:
+                _add(columns, what, method, rows, found.points)
             pictures.append({"what": what, "method": method, **found.record})
             if found.note:
                 notes.append(f"{what}: {found.note}")

@@ -22,8 +22,8 @@ SPREAD = 1e-4
 class Projection:
     """Rows in the plane."""
 
-    points: Floats
-    """[rows, 2]"""
+    points: Floats | None
+    """[rows, 2]; None where there is no such picture."""
     record: dict[str, Any]
     """How good the picture is, and with what it was made."""
     note: str = ""
@@ -52,7 +52,7 @@ def neighbours(rows: Floats, *, perplexity: float, iterations: int, seed: int) -
     spread = float(scores[:, 0].std())
     if len(rows) < LEAST or not spread > 0:
         why = f"{len(rows)} rows are too few" if len(rows) < LEAST else "all rows are the same"
-        return Projection(np.zeros((len(rows), 2)), {"kl": None}, f"no t-SNE: {why}")
+        return Projection(None, {"kl": None}, f"no t-SNE: {why}")
     used = min(perplexity, (len(rows) - 1) / 3)
     start = (scores[:, :2] / spread * SPREAD).astype(np.float32)
     model = TSNE(
@@ -66,7 +66,7 @@ def neighbours(rows: Floats, *, perplexity: float, iterations: int, seed: int) -
     # One thread: forces are summed in an order that depends on the number of threads.
     with threadpool_limits(limits=1):
         points = model.fit_transform(scores[:, :COMPONENTS].astype(np.float32))
-    record = {"kl": float(model.kl_divergence_), "iterations": int(model.n_iter_)}
+    record = {"kl": float(model.kl_divergence_), "iterations": int(model.n_iter_) + 1}
     note = f"perplexity {used:.3g} instead of {perplexity:g}: there are {len(rows)} rows"
     return Projection(
         np.asarray(points, dtype=np.float64),

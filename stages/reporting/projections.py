@@ -41,24 +41,26 @@ def _picture(
         "what": what,
         "chosen": what == f"layer {record['chosen'].get('layer')}",
         "said": _said(picture),
-        "picture": draw_scatter(f"scatter-{number}", named, points, labels, _axes(picture)),
+        "picture": draw_scatter(f"scatter-{number}", named, points, labels, _axes(picture))
+        if points
+        else "",
     }
 
 
 def _axes(picture: Mapping[str, Any]) -> tuple[str, str] | None:
     """What the axes of a picture of components are; those of t-SNE mean nothing."""
-    if picture["method"] != "pca":
+    if picture["method"] != "pca" or not any(picture["explained"]):
         return None
     first, second = (f"{100 * share:.0f} %" for share in picture["explained"])
     return f"1st component, {first} of the variance", f"2nd, {second}"
 
 
 def _said(picture: Mapping[str, Any]) -> str:
-    """How t-SNE ended."""
-    if picture["method"] != "tsne":
-        return ""
+    """How t-SNE ended, or why there is little to see."""
+    if picture["method"] == "pca":
+        return "" if any(picture["explained"]) else "all rows are the same"
     if picture["kl"] is None:
-        return "not made"
+        return "not made, see below"
     return (
         f"perplexity {picture['perplexity']:.3g}, {picture['iterations']} steps, "
         f"KL {picture['kl']:.2f}"

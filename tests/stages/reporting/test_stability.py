@@ -27,7 +27,7 @@ def test_the_page_says_how_often_the_layer_is_chosen(run: Run) -> None:
     page = run.page()
     assert (
         "in 16 replicates that draw the probing videos again, dlsp chooses layer 2 in 87.5 %, and "
-        "no layer in 1 of them, which lack a class."
+        "no layer in 1 of them, where its figures are not defined."
     ) in page.text
     assert "it could well be another" not in page.text
     assert "Chosen are layer 2 in 87.5 %, layer 1 in 6.2 %." in page.text
@@ -38,7 +38,7 @@ def test_a_choice_that_does_not_hold_is_an_alarm(run: Run) -> None:
     set_stability(run, wins=0.4375, undecided=0)
     page = run.page()
     assert "in 43.8 %. With other probing videos it could well be another." in page.text
-    assert "lack a class" not in page.text
+    assert "not defined." not in page.text
 
 
 def test_a_layer_that_was_named_has_no_bars(run: Run) -> None:
