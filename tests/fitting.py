@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from stages.probes.scorers import FitOptions, Rows, SteerOptions
+from stages.probes.scorers.chunks import Chunks
 from stages.probes.spans import Ints
 
 
@@ -35,3 +37,8 @@ def samples(seed: int = 0, n: int = 90, dim: int = 6, share: float = 0.3) -> tup
     rows = generator.normal(10, 3, size=(n, dim)).astype(np.float32)
     rows[:, 0] += 2 * labels
     return rows, labels
+
+
+def cut(rows: Rows, cuts: Sequence[int]) -> Chunks:
+    """The same rows in pieces that end at these places, some of them empty."""
+    return lambda: iter(np.split(rows, sorted(min(place, len(rows)) for place in cuts)))
