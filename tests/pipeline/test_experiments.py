@@ -14,12 +14,18 @@ from pipeline.demonstration import demo_config
 from pipeline.experiments import METRICS, is_family, load_family
 from pipeline.sweep import figure_of, prepare
 from stages.probes.evaluation import evaluation_of
+from stages.probes.fit_settings import STEER
+from stages.probes.scorers import SCORERS
+from stages.probes.selection import STRATEGIES
 from tests.stages.probes.test_paired import evaluated
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-FAMILIES = ("ablation", "backbones", "main", "zero_shot")
+FAMILIES = ("ablation", "backbones", "headhunt", "main", "steervad", "zero_shot")
 BASES = ("ucf_crime", "xd_violence")
-DEMONSTRATION = "demonstration"
+OF_HEADS = ("headhunt", "steervad")
+"""Families over bases of their own."""
+HEADHUNT = tuple(f"headhunt_{name}" for name in BASES)
+DEMONSTRATIONS = ("demonstration", "probes")
 
 # METHOD.md sections 1 to 4, written a second time: (UCF-Crime AUC, XD-Violence AP) in percent.
 PUBLISHED: dict[str, dict[str, tuple[float | None, float | None]]] = {
@@ -43,6 +49,28 @@ PUBLISHED: dict[str, dict[str, tuple[float | None, float | None]]] = {
         "qwen2.5-vl-7b": (None, None),
         "llava-onevision-7b": (None, None),
         "holmes-vau": (88.91, 89.51),
+    },
+    "headhunt": {
+        "rhi": (87.03, 82.63),
+        "thresholded": (None, None),
+        "threshold-0.65": (None, None),
+        "all-layers": (80.15, 72.10),
+        "random": (66.65, 45.33),
+        "random-2": (None, None),
+        "random-3": (None, None),
+        "one-prompt": (81.86, 74.52),
+        "no-smoothing": (82.44, 75.88),
+        "svm": (84.95, 76.52),
+        "mlp": (87.25, 82.81),
+        **dict.fromkeys(("lambda-0", "lda", "kl", "mmd", "nmi"), (None, None)),
+    },
+    "steervad": {
+        "steer": (87.15, 83.02),
+        "no-gate": (85.94, None),
+        "additive": (None, None),
+        "static": (None, None),
+        "linear": (81.33, None),
+        "steer-rhi": (None, None),
     },
     "zero_shot": {"ucf-crime": (86.72, 77.04), "xd-violence": (81.35, 82.15)},
     "main": {
@@ -85,10 +113,10 @@ def refused(folder: Path, text: str) -> str:
 
 def test_every_file_of_the_folder_is_looked_at() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.toml")) == sorted(
-        (*FAMILIES, *BASES, DEMONSTRATION)
+        (*FAMILIES, *BASES, *HEADHUNT, *DEMONSTRATIONS)
     )
     assert [name for name in FAMILIES if is_family(FOLDER / f"{name}.toml")] == [*FAMILIES]
-    assert not any(is_family(FOLDER / f"{name}.toml") for name in BASES)
+    assert not any(is_family(FOLDER / f"{name}.toml") for name in [*BASES, *HEADHUNT])
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -97,12 +125,16 @@ def test_every_row_of_a_shipped_family_can_be_configured(name: str) -> None:
     runs = prepare(load_family(FOLDER / f"{name}.toml"), ())
     assert [column.name for column in runs.columns] == ["ucf", "xd"]
     assert [column.metric for column in runs.columns] == ["auc", "ap"]
-    assert {config.run.name for config in runs.bases.values()} == {"ucf-crime", "xd-violence"}
+    before = "headhunt-" if name in OF_HEADS else ""
+    assert {config.run.name for config in runs.bases.values()} == {
+        f"{before}ucf-crime", f"{before}xd-violence"
+    }  # fmt: skip
     assert len({config.store for config in runs.bases.values()}) == 1
 
 
-def test_the_ablation_of_the_demonstration_fits_the_run_that_it_makes(tmp_path: Path) -> None:
-    path = tmp_path / "experiments" / f"{DEMONSTRATION}.toml"
+@pytest.mark.parametrize("name", DEMONSTRATIONS)
+def test_families_of_the_demonstration_fit_the_run_that_it_makes(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "experiments" / f"{name}.toml"
     path.parent.mkdir()
     path.write_text((FOLDER / path.name).read_text())
     base = tmp_path / "runs" / "demo" / "run.toml"
@@ -151,6 +183,70 @@ def test_figures_at_fixed_thresholds_are_those_of_the_thresholded_curve() -> Non
         assert shown == (["auc_thresholded", "ap_thresholded"] if after else ["auc", "ap"])
 
 
+def test_every_selection_meets_every_scorer_on_the_demonstration() -> None:
+    rows = load_family(FOLDER / "probes.toml").rows
+    found = {
+        (r.overrides["select.method"], r.overrides.get("fit.scorer", "logistic")) for r in rows
+    }
+    plain = {kind for kind in SCORERS if kind != STEER}
+    layers = {*STRATEGIES, "fixed:4"}
+    expected = {(m, kind) for m in (*layers, "rhi", "separability") for kind in plain}
+    assert found == expected | {("rhi", STEER), ("separability", STEER), ("random", "logistic")}
+    assert len(rows) == len(found)
+
+
+def test_the_rows_of_heads_change_what_they_say() -> None:
+    rows = {row.name: dict(row.overrides) for row in load_family(FOLDER / "headhunt.toml").rows}
+    first = load_config(FOLDER / f"{HEADHUNT[0]}.toml").sections["forward"].prompts[0]
+    assert rows == {
+        "rhi": {},
+        "thresholded": {},
+        "threshold-0.65": {"localize.threshold": "fixed:0.65"},
+        "all-layers": {},
+        "random": {"select.method": "random"},
+        "random-2": {"select.method": "random", "select.seed": 2},
+        "random-3": {"select.method": "random", "select.seed": 3},
+        "one-prompt": {"forward.prompts": [first]},
+        "no-smoothing": {"localize.sigma": 0.0},
+        "svm": {"fit.scorer": "svm"},
+        "mlp": {"fit.scorer": "mlp"},
+        "lambda-0": {"select.heads_lambda": 0.0},
+        **{name: {"select.method": f"head-{name}"} for name in ("lda", "kl", "mmd", "nmi")},
+    }
+    four = {"select.method": "separability", "select.heads_top": 4}
+    steered = {**four, "select.context": "last", "fit.scorer": "steer"}
+    rows = {row.name: dict(row.overrides) for row in load_family(FOLDER / "steervad.toml").rows}
+    assert rows == {
+        "steer": steered,
+        **{name: {**steered, "fit.steer": name} for name in ("no-gate", "additive", "static")},
+        "linear": four,
+        "steer-rhi": {**steered, "select.method": "rhi"},
+    }
+
+
+@pytest.mark.parametrize(("name", "plain"), [*zip(HEADHUNT, BASES, strict=True)])
+def test_the_bases_of_heads_have_the_settings_of_their_paper(name: str, plain: str) -> None:
+    config, other = (load_config(FOLDER / f"{each}.toml") for each in (name, plain))
+    sample, select = config.sections["sample"], config.sections["select"]
+    assert (sample.segment_frames, sample.keyframes) == (48, 16)
+    assert (select.method, select.heads_top, select.heads_lambda) == ("rhi", 5, 0.5)
+    localize = config.sections["localize"]
+    assert (localize.sigma, localize.sigma_unit, localize.threshold) == (1.5, "segments", "f1")
+    forward = config.sections["forward"]
+    assert len(set(forward.prompts)) == 5
+    assert [prompt.split()[0] for prompt in forward.prompts] == [
+        "Identify", "Analyze", "Describe", "Does", "If"
+    ]  # fmt: skip
+    assert (forward.heads, forward.layers) == ("all", "all")
+    assert config.sections["fit"].scorer == "logistic"
+    assert config.sections["backbone"].model == "OpenGVLab/InternVL3-8B-hf"
+    # The rest is as in the base of HiProbe-VAD: one store, one place for the videos.
+    for section in ("data", "decode", "evaluate", "fit"):
+        assert config.sections[section] == other.sections[section], section
+    assert config.store == other.store
+    assert config.run.name == f"headhunt-{other.run.name}"
+
+
 @pytest.mark.parametrize("name", BASES)
 def test_the_bases_have_the_settings_of_the_paper(name: str) -> None:
     config = load_config(FOLDER / f"{name}.toml")
@@ -169,7 +265,7 @@ def test_the_bases_have_the_settings_of_the_paper(name: str) -> None:
     assert config.run.videos == "needed"
 
 
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", [*BASES, *HEADHUNT])
 def test_no_base_names_a_place_on_one_machine(name: str) -> None:
     given = tomllib.loads((FOLDER / f"{name}.toml").read_text())
     places = [given["run"]["store"], given["run"]["runs"]]
