@@ -41,7 +41,7 @@ def moments_of_videos(
     for video, mine in zip(videos, labels, strict=True):
         blocks = [task(block_moments, video, block, mine) for block in blocks_of(video)]
         parts.append(joined(blocks, merge))
-    (found,) = computed([joined(parts, merge)], scheduler, workers)
+    found: Moments = computed([joined(parts, merge)], scheduler, workers)[0]
     return found
 
 
