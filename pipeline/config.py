@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -326,7 +327,10 @@ def convert(value: Any, default: Any) -> Any:
         raise TypeError("expected a whole number")
     if isinstance(default, float):
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+            # No key holds what is not finite, and no setting means anything with it.
+            if math.isfinite(value):
+                return float(value)
+            raise TypeError("expected a finite number")
         raise TypeError("expected a number")
     if isinstance(default, str):
         if isinstance(value, str):
