@@ -31,6 +31,10 @@ LABELS = {
     "as anomalous",
     "frame": "the labels are those of frames",
 }
+WHOLE = (
+    " Every training video is one sample here, seen through keyframes of all of it, and the videos "
+    "that are scored are cut into segments: what holds of the one need not hold of the other."
+)
 
 
 def thresholds_of(material: Material) -> dict[str, Any]:
@@ -89,6 +93,7 @@ def _rests_on(record: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     return (
         f"On {found['videos']} training videos with {frames} frames, {found['anomalous_frames']} of "
         f"them anomalous; {SCORES[found['scores']]}; {labels}. Smoothed as every video is."
+        f"{WHOLE if record.get('unit') == 'video' else ''}"
     )
 
 

@@ -265,6 +265,13 @@ def test_a_table_of_before_has_no_series(tmp_path):
     assert training_series(Folder(tmp_path)) == ()
 
 
+@pytest.mark.parametrize("split", ["test", ""])
+def test_one_row_of_another_split_is_enough_to_refuse_a_series(tmp_path, split):
+    write_scores(tmp_path, [*ROWS[:1], ("n", split, "0f", 0, 0.2), *ROWS[1:]], [0.1] * 4)
+    with pytest.raises(LeakageError, match=rf"^n: its split is {split!r}"):
+        training_series(Folder(tmp_path))
+
+
 def test_series_that_contradict_themselves_are_refused(tmp_path):
     write_scores(tmp_path, ROWS, [0.2, None, 0.8])
     with pytest.raises(ConfigError, match=r"^n: 1 of its 2 rows .* all or none"):

@@ -106,7 +106,10 @@ def test_the_page_says_what_the_threshold_does_on_training_rows(run: Run) -> Non
     assert "Threshold T = 0.5000 = μA + κ σA, with κ = 0.2: no test video takes part" in page.text
     assert "On 2 training videos with 96 frames, 48 of them anomalous; held-out scores" in page.text
     assert "the labels are those of whole videos" in page.text
-    assert "F1 of frames: 0.00 %; precision: –; recall: 0.00 %" in page.text
+    assert (
+        "At the threshold of this run: F1 of frames 0.00 %; precision –; recall 0.00 %;"
+        in page.text
+    )
     assert "0.2 0.5000 77.40 80.00 75.00 10.00 4.0" in page.text  # a row of the table
 
 
@@ -119,6 +122,9 @@ def test_the_page_says_which_scores_and_labels_they_are_of(run: Run) -> None:
     assert "the labels are those of frames" in page.text
     page = with_threshold(run, "again", labels=None)
     assert "what the labels are of is not recorded" in page.text
+    assert "one sample" not in page.text
+    page = with_threshold(run, "whole", unit="video")
+    assert "Every training video is one sample here" in page.text
 
 
 @pytest.mark.parametrize("lacking", ["input", "rows", "record"])
