@@ -129,6 +129,46 @@ class TestTheStagesBeforeASelection:
         with pytest.raises(LeakageError, match=f"^{SMUGGLED}: its split is 'test'"):
             compute(with_a_test_video(job, stages), "heads")
 
+    def test_crossvalidate(self, demo: Demo, tmp_path: Path) -> None:
+        stages = Stages.of(demo, tmp_path, "select.method=cv")
+        job = stages.job("crossvalidate")
+        few = dataclasses.replace(job.settings, folds=2, replicates=3)
+        job = dataclasses.replace(job, settings=few)
+        compute(job, "crossvalidate")
+        with pytest.raises(LeakageError, match=f"^{SMUGGLED}: its split is 'test'"):
+            compute(with_a_test_video(job, stages), "crossvalidate")
+
+
+def test_projection(stages: Stages) -> None:
+    job = stages.job("projection")
+    compute(job, "projection")
+    with pytest.raises(LeakageError, match=f"^{SMUGGLED}: its split is 'test'"):
+        compute(with_a_test_video(job, stages), "projection")
+
+
+def test_folds_that_a_test_video_is_in(demo: Demo, tmp_path: Path) -> None:
+    stages = Stages.of(demo, tmp_path, "select.method=cv")
+    job = stages.job("crossvalidate")
+    settings = dataclasses.replace(job.settings, folds=2, replicates=0)
+    compute(dataclasses.replace(job, settings=settings), "crossvalidate")
+    (tmp_path / "select").mkdir()
+    inputs = {
+        "table": stages.artifact("statistics", DATASET),
+        "folds": Folder(tmp_path / "crossvalidate"),
+    }
+    values = {"labels": value_of("labels", stages.world, stages.plans)}
+    chosen = stages.world.config.sections["select"]
+    ready = Job("set", chosen, tmp_path / "select", inputs, values=values)
+    compute(ready, "select")
+    for number, (row, said) in enumerate(
+        [({}, "its split is 'test'"), ({"split": "train"}, "the figures rest on it")]
+    ):
+        forged = stages.out / f"forged-{number}"
+        forged_rows(stages, "crossvalidate", forged, **row)
+        bad = dataclasses.replace(ready, inputs={**inputs, "folds": Folder(forged)})
+        with pytest.raises(LeakageError, match=f"^{SMUGGLED}: {said}"):
+            compute(bad, "select")
+
 
 def forged_rows(stages: Stages, stage: str, table: Path, **rows: Any) -> None:
     """Copy the figures of a stage to `table`, with a row of a test video in what they rest on."""

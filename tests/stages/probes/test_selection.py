@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.errors import ConfigError
-from stages.probes.selection import METRICS, strategy_of, z_scores
+from stages.probes.selection import METRICS, compared_by, strategy_of, z_scores
 
 NAN = float("nan")
 
@@ -138,3 +138,93 @@ def test_a_layer_that_is_not_kept_is_an_error_that_names_those_that_are():
 def test_an_unknown_method_is_an_error_that_names_the_allowed(method):
     with pytest.raises(ConfigError, match=r"dlsp, last, kl, ldr, entropy, silhouette.*fixed:16"):
         strategy_of(method)
+
+
+VALUES = st.one_of(
+    st.floats(-1e3, 1e3), st.sampled_from([0.0, 1.0, NAN, float("inf"), float("-inf")])
+)
+"""With many ties, and with what is not finite."""
+
+
+@st.composite
+def tables(draw):
+    layers = sorted(draw(st.sets(st.integers(0, 40), min_size=1, max_size=8)))
+    column = st.lists(VALUES, min_size=len(layers), max_size=len(layers))
+    return layers, {name: draw(column) for name in METRICS}
+
+
+def naive_scores(method, layers, table):
+    """What a method ranks layers by, from the formulas as they stand; None never wins."""
+    if method in METRICS:
+        return [
+            v if n >= 1 and np.isfinite(v) else None
+            for n, v in zip(layers, table[method], strict=True)
+        ]
+    sums = np.zeros(len(layers))
+    for name in ("kl", "ldr", "entropy"):
+        values = np.asarray(table[name], dtype=np.float64)
+        able = np.isfinite(values) & (np.asarray(layers) >= 1)
+        z = np.full(len(layers), NAN)
+        if able.any():
+            inner = values[able]
+            flat = inner.min() == inner.max() or inner.std() == 0
+            z[able] = 0.0 if flat else (inner - inner.mean()) / inner.std()
+        sums = sums + z
+    return [None if np.isnan(v) else float(v) for v in sums]
+
+
+@settings(max_examples=200, deadline=None)
+@given(tables(), st.sampled_from(["dlsp", *METRICS]))
+def test_the_lowest_of_the_best_layers_wins_and_nothing_else_ever(made, method):
+    layers, table = made
+    expected = naive_scores(method, layers, table)
+    able = [value for value in expected if value is not None]
+    if not able:
+        with pytest.raises(ConfigError, match="no layer with a finite figure"):
+            choose(method, table, layers)
+        return
+    choice = choose(method, table, layers)
+    assert [v is None for v in choice.score] == [v is None for v in expected]
+    for found, wanted in zip(choice.score, expected, strict=True):
+        assert found is wanted is None or found == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+    best = max(value for value in choice.score if value is not None)
+    assert choice.layer == min(n for n, v in zip(layers, choice.score, strict=True) if v == best)
+    assert choice.layer >= 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(tables(), st.sampled_from(["dlsp", *METRICS]))
+def test_a_layer_that_cannot_win_changes_nothing(made, method):
+    layers, table = made
+    try:
+        before = choose(method, table, layers).layer
+    except ConfigError:
+        return
+    more = {name: [*values, NAN] for name, values in table.items()}
+    assert choose(method, more, [*layers, 41]).layer == before
+    if layers[0] != 0:
+        more = {name: [1e9, *values] for name, values in table.items()}
+        assert choose(method, more, [0, *layers]).layer == before
+
+
+@pytest.mark.parametrize(
+    ("method", "figures_of_it", "compared"),
+    [
+        ("dlsp", ("kl", "ldr", "entropy"), {"layer"}),
+        ("silhouette", ("silhouette",), {"layer"}),
+        ("cv", ("cv",), {"layer", "cv"}),
+        ("last", (), {"layer"}),
+        ("fixed:3", (), {"layer"}),
+    ],
+)
+def test_a_method_says_what_it_ranks_by_and_what_is_compared_for_it(
+    method, figures_of_it, compared
+):
+    assert tuple(strategy_of(method).ranks_by) == figures_of_it
+    assert compared_by(method) == compared
+
+
+def test_heads_are_compared_for_a_method_of_heads():
+    assert compared_by("rhi") == {"heads"}
+    with pytest.raises(ConfigError, match="cv"):
+        compared_by("best")
