@@ -12,59 +12,14 @@ from sklearn.preprocessing import StandardScaler
 from cache.digest import read_json, write_json
 from cache.errors import ConfigError
 from cache.fields import notes
-from manifests.schema import PROBING_SCORES, SEGMENTS
-from manifests.table import read_table, write_table
+from manifests.schema import PROBING_SCORES
+from manifests.table import read_table
 from stages import fit
-from stages.contract import Job
 from stages.probes.choice import choice_of
 from stages.probes.fit_settings import read_by
 from stages.probes.scorers import SCORERS, FitOptions, SteerOptions, load_scorer
-from tests.payload import Folder
-from tests.states import OTHER, QUESTION, write_artifact, write_heads_artifact
-
-FEATURES = {"backbone": "abc", "keyframes": 8}
-LABELS = {
-    "a": {"split": "train", "label": 0, "intervals": None},
-    "b": {"split": "train", "label": 1, "intervals": [[24, 400]]},
-    "c/d.e": {"split": "train", "label": 1, "intervals": None},
-}
-
-
-def make_videos(seed=0, dim=6):
-    generator = np.random.default_rng(seed)
-    return {
-        name: (shift + generator.normal(size=(n, 4, dim))).astype(np.float32)
-        for name, n, shift in (("a", 40, 0.0), ("b", 15, 0.7), ("c/d.e", 9, 0.7))
-    }
-
-
-def make_job(
-    tmp_path, videos, labels=LABELS, layer=2, out="out", question=QUESTION, states=None, **changed
-):
-    many = {"states": {}, "plan": {}}
-    for name, rows in sorted(videos.items()):
-        folder = tmp_path / name
-        for part in ("states", "plan"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-            many[part][name] = Folder(folder / part)
-        write_artifact(folder / "states", rows, **(states or {}))
-        starts = 24 * np.arange(len(rows))
-        columns = {
-            "segment": np.arange(len(rows)),
-            "start_frame": starts,
-            "end_frame": starts + 24,
-            "start_s": starts / 30,
-            "end_s": (starts + 24) / 30,
-        }
-        write_table(folder / "plan/segments.parquet", SEGMENTS, columns)
-    (tmp_path / "choice").mkdir(exist_ok=True)
-    (tmp_path / out).mkdir()
-    write_json(tmp_path / "choice/choice.json", {"layer": layer})
-    return Job(
-        "set", fit.Settings(**{"folds": 0, **changed}), tmp_path / out, {"choice": Folder(tmp_path / "choice")},
-        many, {"labels": labels, "features": FEATURES, "question": question, "unit": "video",
-               "sources": {name: f"bytes of {name}" for name in videos}},
-    )  # fmt: skip
+from tests.fit_jobs import FEATURES, LABELS, make_job, make_videos
+from tests.states import OTHER, QUESTION, write_heads_artifact
 
 
 def rows_and_labels(videos, layer=2):
