@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stages.probes.heads.ranking import FIGURES
@@ -15,6 +15,11 @@ SHOWN = 20
 SCORES = {
     "rhi": "RSS",
     "separability": "Separability",
+    "head-lda": "LDA",
+    "head-kl": "KL",
+    "head-mmd": "MMD²",
+    "head-nmi": "NMI",
+    "random": "Drawn",
 }
 """What the methods rank by."""
 
@@ -35,8 +40,22 @@ def heads_of(material: Material) -> dict[str, Any]:
         "heads_prompts": prompts,
         "heads_named": named_heads(chosen),
         "heads_score": name,
+        "heads_stability": _stability(choice),
         "heads_picture": draw_heads("heads", name, heads, score, chosen),
     }
+
+
+def _stability(choice: Mapping[str, Any]) -> str:
+    """How often the chosen heads win where the probing videos are drawn again; empty where unknown."""
+    said = choice.get("stability")
+    if not said:
+        return ""
+    won = [percent(share) for share in said["wins"]]
+    without = f" {said['undecided']} of them chose none." if said["undecided"] else ""
+    return (
+        f"Where the probing videos are drawn again, whole videos by class, the chosen heads are among "
+        f"the first {len(won)} in {', '.join(won)} of {said['replicates']} replicates.{without}"
+    )
 
 
 def named_heads(heads: Sequence[Sequence[int]]) -> str:
@@ -53,6 +72,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """The heads of the highest score, with their figures at the probed prompt."""
     prompts = len(columns["layer"]) // len(heads)
+    wins = columns.get("wins", [None] * len(columns["layer"]))
     ranked = sorted(
         (-value, heads[place], place) for place, value in enumerate(score) if value is not None
     )
@@ -65,6 +85,7 @@ def _rows(
                 "name": list(heads[place]),
                 "chosen": heads[place] in chosen,
                 "rss": number(columns["rss"][at]),
+                "wins": percent(wins[at]),
                 **_mean_and_spread(saliency),
                 **{name: number(columns[name][at]) for name in FIGURES},
             }
@@ -80,6 +101,11 @@ def _mean_and_spread(values: Sequence[float | None]) -> dict[str, str]:
     mean = math.fsum(known) / len(known)
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / len(known))
     return {"mean": number(mean), "spread": number(spread)}
+
+
+def percent(share: float | None) -> str:
+    """A share in percent; empty where there is none."""
+    return "" if share is None else f"{100 * share:.0f} %"
 
 
 def number(value: float | None) -> str:

@@ -21,7 +21,9 @@ DEAD = (1, 2)
 """A head without figures."""
 
 
-def make_heads_run(root: Path, method: str = "rhi", prompts: int = PROMPTS) -> Run:
+def make_heads_run(
+    root: Path, method: str = "rhi", prompts: int = PROMPTS, replicates: int = 0
+) -> Run:
     """The run of the report's other tests, with heads in the place of its layer."""
     made = make_run(root)
     table, choice = made.folder("heads"), made.folder("select")
@@ -34,6 +36,8 @@ def make_heads_run(root: Path, method: str = "rhi", prompts: int = PROMPTS) -> R
         for name in FIGURES
     }
     write_table(table.path / "heads.parquet", schema.HEADS, {**columns, **figures})
+    if replicates:
+        write_replicates(table.path, rows, replicates)
     record = {"eps": 1e-6, "n_normal": 9, "n_anomalous": 7, "samples": 16, "head_dim": 8}
     write_json(table.path / "heads.json", record)
     videos = {"train/a": (9, 0), "train/b": (0, 7)}
@@ -45,6 +49,17 @@ def make_heads_run(root: Path, method: str = "rhi", prompts: int = PROMPTS) -> R
     heads = read_json(choice.path / "choice.json")
     write_json(scorer, {k: v for k, v in {**read_json(scorer), **heads}.items() if k != "layer"})
     return made
+
+
+def write_replicates(folder: Path, rows: list[tuple[int, int, int]], replicates: int) -> None:
+    """In the first replicate the last heads are highest, in all others the first ones."""
+    places = [(*row, number) for row in rows for number in range(replicates)]
+    names = ("layer", "head", "prompt", "replicate")
+    columns = {name: [place[i] for place in places] for i, name in enumerate(names)}
+    columns["separability"] = [
+        float(x * PER_LAYER + y) * (1 if number == 0 else -1) for x, y, _, number in places
+    ]
+    write_table(folder / "replicates.parquet", schema.HEAD_REPLICATES, columns)
 
 
 def chosen_of(run: Run) -> list[list[int]]:
@@ -104,6 +119,34 @@ def test_another_method_has_another_score(tmp_path: Path) -> None:
     assert "The method separability chose 3 of 28 heads" in page.text
     assert "Separability by layer and head" in page.source
     assert "RSS is" not in page.text
+
+
+def test_how_often_the_chosen_heads_win_is_said(tmp_path: Path) -> None:
+    made = make_heads_run(tmp_path, "separability", replicates=4)
+    first, last = [(0, 0), (0, 1), (0, 2)], [(3, 4), (3, 5), (3, 6)]
+    shares = {**dict.fromkeys(first, "75 %"), **dict.fromkeys(last, "25 %")}
+    wins = [shares.get((layer, head), "0 %") for layer, head in chosen_of(made)]
+    page = made.page()
+    assert f"are among the first 3 in {', '.join(wins)} of 4 replicates." in page.text
+    table = page.text[page.text.index("The highest heads as a table") :]
+    assert "chosen in" in table
+    assert table.count("75 %") == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "score", "said"),
+    [
+        ("random", "Drawn", "drawn for each head with seed 0: no figure takes part"),
+        ("head-mmd", "MMD²", "Its mean over 3 prompts."),
+    ],
+)
+def test_an_ablation_of_the_choice_says_what_it_is(
+    tmp_path: Path, method: str, score: str, said: str
+) -> None:
+    page = make_heads_run(tmp_path, method).page()
+    assert f"{score} by layer and head" in page.source
+    assert said in page.text
+    assert "where the probing videos are drawn again" not in page.text.lower()
 
 
 def test_the_heads_of_a_scorer_from_elsewhere_are_named(tmp_path: Path) -> None:

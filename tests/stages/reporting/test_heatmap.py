@@ -44,7 +44,34 @@ def test_the_words_name_the_highest_and_the_chosen() -> None:
     assert "RSS by layer and head" in text
     assert "RSS of 3 heads; highest, 0.25, at layer 23 head 27." in text
     assert "Chosen are layer 18 head 4, layer 23 head 27." in text
+    assert "head 27. 1 of the heads has none." in text
+    assert "have none" in draw_heads("p", "RSS", heads, [None, None, 0.25], [(23, 27)])
+    assert "have none" not in draw_heads("p", "RSS", heads, [0.1, 0.2, 0.25], [(23, 27)])
     assert "not known for any head" in draw_heads("p", "RSS", heads, [None] * 3, [])
+
+
+def test_the_key_names_the_figure_and_what_its_signs_mean() -> None:
+    heads = [(0, 0), (0, 1), (1, 0)]
+    words = re.findall(
+        r"<text[^>]*>([^<]*)</text>", draw_heads("p", "RSS", heads, [1, 3, None], [])
+    )
+    assert {"RSS", "1", "2", "3", "no figure"} <= {*words}
+    assert "chosen" not in words
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", draw_heads("p", "KL", heads, [5, 5, 5], heads))
+    assert words.count("5") == 1
+    assert "KL" in words
+    assert "chosen" in words
+    assert "no figure" not in words
+
+
+@pytest.mark.parametrize(("layers", "heads"), [(2, 3), (28, 28), (6, 4)])
+def test_no_head_is_broader_than_it_need_be(layers: int, heads: int) -> None:
+    pairs = [(layer, head) for layer in range(layers) for head in range(heads)]
+    text = draw_heads("p", "RSS", pairs, [0.5] * len(pairs), [])
+    (first, *_) = re.findall(r'<path d="([^"]*)"[^>]*style="fill: var\(--model\)', text)
+    corners = re.findall(r"[ML] ([\d.]+) ([\d.]+)", first)[:3]
+    xs, ys = zip(*((float(x), float(y)) for x, y in corners), strict=True)
+    assert 0.5 < (max(xs) - min(xs)) / (max(ys) - min(ys)) < 4
 
 
 def test_every_head_has_one_shade_and_the_page_stays_small() -> None:
