@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from cache.digest import read_json, write_json
 from manifests.schema import PROBING_SCORES, RUN_INTERVALS, SENSITIVITY
@@ -77,6 +79,42 @@ def test_the_plan_names_the_rule_that_is_another_one(own_demo: Demo, hiprobe: Hi
     status = hiprobe("status", own_demo.config, "--json").value()
     stages = {row["stage"]: row for row in status["stages"]}
     assert stages["threshold"]["fresh"] == 1
+
+
+def best_by_hand(folder: Path) -> set[float]:
+    """Every hundredth of the highest F1 on the held-out scores of a scorer, frame by frame."""
+    rows = read_table(folder / "probing_scores.parquet", PROBING_SCORES).to_pylist()
+    frames: list[tuple[float, int]] = []
+    for name in {row["video_id"] for row in rows}:
+        of_video = [row for row in rows if row["video_id"] == name]
+        curve = gaussian_filter1d([row["held_out"] for row in of_video], 0.4)
+        for row, value in zip(of_video, curve, strict=True):
+            frames += [(float(value), row["label"])] * (row["end_frame"] - row["start_frame"])
+    f1 = {}
+    for threshold in [n / 100 for n in range(1, 100)]:
+        hits = [label for value, label in frames if value > threshold]
+        f1[threshold] = Fraction(2 * sum(hits), len(hits) + sum(label for _, label in frames))
+    return {threshold for threshold, value in f1.items() if value == max(f1.values())}
+
+
+def test_f1_of_a_run_is_the_best_on_its_held_out_scores(own_demo: Demo, hiprobe: Hiprobe) -> None:
+    words = ("--quiet", "--until", "evaluate", *sets(localize__threshold="f1"))
+    assert hiprobe("run", own_demo.config, *words).code == 0
+    record = read_json(own_demo.folder / "metrics.json")["threshold"]
+    assert record["training_rows"]["scores"] == "held_out"
+    best = best_by_hand(own_demo.folder / "scorer")
+    assert record["threshold"] in best
+    assert record["search"]["equally_good"] == len(best)
+    shown = hiprobe("show", own_demo.config).out
+    assert f"threshold: {record['threshold']:.4f}, the best F1 of held-out frames" in shown
+
+
+def test_f1_without_folds_is_refused_with_what_to_do(own_demo: Demo, hiprobe: Hiprobe) -> None:
+    words = ("--quiet", "--until", "threshold", *sets(localize__threshold="f1", fit__folds=0))
+    done = hiprobe("run", own_demo.config, *words)
+    assert done.code == 2
+    assert "fit.folds = 2 or more" in done.out
+    assert hiprobe("run", own_demo.config, *words, *sets(localize__threshold="kappa")).code == 0
 
 
 @pytest.mark.parametrize("rule", ["kappa", "fixed:0.5", "f1"])
