@@ -66,7 +66,3 @@ def many_videos(seed=0, dim=6):
         name: (0.9 * label + generator.normal(size=(n, 4, dim))).astype(np.float32)
         for name, (label, n) in MANY.items()
     }
-
-
-def held_out_of(job):
-    return read_table(job.out / "probing_scores.parquet", PROBING_SCORES)

@@ -50,6 +50,43 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
         ("[run]\nname = 'a/b'", "must be a plain folder name"),
         ("[select]\nprompt = -1", "select.prompt = -1: must be at least 0"),
         ("[select]\nprompt = 1", "select.prompt = 1: forward.prompts holds 1, counted from 0"),
+        ("[select]\ncontext = 'first'", 'select.context = \'first\': must be "", "last" or the'),
+        ("[select]\ncontext = true", 'select.context = True: expected "", "last" or the number'),
+        ("[select]\ncontext = -1", "select.context = -1: must be"),
+        ("[fit]\nfolds = 1", "fit.folds = 1: must be 0, or at least 2"),
+        (
+            "[fit]\nscorer = 'steer'",
+            "reads heads and the layer that steers them: set select.method",
+        ),
+        (
+            "[fit]\nscorer = 'svm'\nsolver = 'streaming'",
+            "only fit.scorer = \"logistic\" is fitted that way, found 'svm'",
+        ),
+        *(
+            (f"[select]\nmethod = 'rhi'\n{select}\n[forward]\n{forward}\n[fit]\n{fit}", said)
+            for select, forward, fit, said in (
+                ("", "heads = 'all'", "scorer = 'steer'", "set select.method"),
+                ("context = 2", "heads = 'all'", "", 'only fit.scorer = "steer" reads it'),
+                (
+                    "context = 2",
+                    "heads = 'all'\nlayers = [1, 3]",
+                    "scorer = 'steer'",
+                    "select.context = '2': forward.layers keeps 1, 3 alone",
+                ),
+                (
+                    "context = 'last'",
+                    "heads = 'all'\nlayers = [1, 3]",
+                    "scorer = 'steer'",
+                    'select.context = "last" needs forward.heads = "all"',
+                ),
+                (
+                    "context = 'last'\nheads_top = 1",
+                    "heads = [[1, 1]]",
+                    "scorer = 'steer'",
+                    'select.context = "last" needs forward.heads = "all"',
+                ),
+            )
+        ),
         (
             "[select]\nmethod = 'fixed:18'\n[forward]\nlayers = [24, 16]",
             "select.method = 'fixed:18': forward.layers keeps 16, 24, not 18",
@@ -149,3 +186,14 @@ def test_the_defaults_are_the_defaults(tmp_path: Path) -> None:
     config = load(tmp_path, render({}, head="nothing set"))
     expected = make_config({"run": {"name": "mine"}}, folder=tmp_path)
     assert config.sections == expected.sections
+
+
+@pytest.mark.parametrize("context", ["'last'", "3", "'3'"])
+def test_heads_that_a_layer_steers(tmp_path: Path, context: str) -> None:
+    text = f"[select]\nmethod = 'separability'\ncontext = {context}\n[forward]\nheads = 'all'\n"
+    config = load(tmp_path, text + "[fit]\nscorer = 'steer'")
+    assert config.sections["select"].context == context.strip("'")
+    # A scorer of another run brings what steers it, and nothing is fitted here.
+    load(tmp_path, "[fit]\nscorer = 'steer'\n[run]\nscorer = 'runs/x/scorer'")
+    # Where a layer is chosen the context is not looked at, as the number of heads is not.
+    load(tmp_path, "[select]\ncontext = 3")

@@ -15,6 +15,10 @@ from stages.probes.scorers import SCORERS, FitOptions, load_scorer
 from tests.fit_jobs import LABELS, MANY, MANY_LABELS, make_job, make_videos, many_videos
 
 
+def held_out_of(job):
+    return read_table(job.out / "probing_scores.parquet", PROBING_SCORES)
+
+
 @pytest.mark.parametrize("kind", ["logistic", "svm", "mlp"])
 def test_a_held_out_score_is_that_of_a_fit_without_the_video(tmp_path, kind):
     """Fold by fold, by the scorer itself: standardised and balanced on what is fitted alone."""

@@ -105,6 +105,23 @@ def test_it_keeps_chosen_heads(
         np.testing.assert_allclose(kept, expected.head(layer, head, 1), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("context", [1, LAYERS])
+def test_it_keeps_the_layer_that_steers_the_heads_too(
+    tmp_path: Path, plan: Folder, first: Path, reference: BackboneReference, context: int
+) -> None:
+    """Whether it lies before the last head that is needed or behind it."""
+    record = {"kind": "steer", "heads": HEADS, "context": context}
+    out = run(tmp_path, plan, reference, "scorer.json", record)
+    states = States.open(out / "states.zarr")
+    assert states.layers == (context,)
+    expected = States.open(first / "states.zarr").layer(context, 1)
+    np.testing.assert_allclose(states.layer(context), expected, rtol=0, atol=1e-5)
+    heads, all_heads = Heads.open(out / "heads.zarr"), Heads.open(first / "heads.zarr")
+    for layer, head in HEADS:
+        kept = all_heads.head(layer, head, 1)
+        np.testing.assert_allclose(heads.head(layer, head), kept, rtol=0, atol=1e-5)
+
+
 def test_the_record_of_a_scorer_holds_the_choice_too(
     tmp_path: Path, plan: Folder, first: Path, reference: BackboneReference
 ) -> None:

@@ -215,6 +215,18 @@ def test_separability_chooses_by_the_probed_prompt(tmp_path):
     assert len({str(choice) for choice in choices}) > 1
 
 
+@pytest.mark.parametrize(("said", "context"), [("", None), ("last", 7), ("0", 0), ("2", 2)])
+def test_the_layer_that_steers_the_heads_is_part_of_the_choice(tmp_path, said, context):
+    """The last is the output of the last decoder layer: that of layer l is hidden state l + 1."""
+    job, columns = make_heads_job(tmp_path, "separability", heads_top=2, context=said)
+    select.compute(job)
+    choice = read_json(job.out / "choice.json")
+    assert max(columns["layer"]) == 6
+    assert choice.pop("context", None) == context
+    assert list(choice) == ["heads"]
+    assert read_json(job.out / "selection.json").get("context") == context
+
+
 def test_of_heads_too_the_choice_alone_is_content(tmp_path):
     job, _ = make_heads_job(tmp_path, "rhi", heads_top=6)
     auxiliary = select.compute(job).auxiliary

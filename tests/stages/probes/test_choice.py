@@ -10,6 +10,8 @@ def test_a_record_becomes_a_choice_and_back():
     for record, choice in (
         ({"layer": 0}, Choice(layer=0)),
         ({"heads": [[20, 4], [3, 1]]}, Choice(heads=((20, 4), (3, 1)))),
+        ({"heads": [[2, 0]], "context": 0}, Choice(heads=((2, 0),), context=0)),
+        ({"heads": [[2, 0]], "context": 28}, Choice(heads=((2, 0),), context=28)),
     ):
         assert choice_of(record) == choice
         assert choice.record() == record

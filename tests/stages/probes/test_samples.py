@@ -58,3 +58,15 @@ def test_what_is_not_kept_is_named(tmp_path):
         probed_rows("v", Folder(tmp_path / "some"), QUESTION, choice)
     with pytest.raises(ConfigError, match=r"add it to forward\.prompts"):
         probed_rows("v", Folder(tmp_path / "some"), OTHER, Choice(heads=((0, 1),)))
+
+
+def test_the_context_stands_behind_the_heads(tmp_path):
+    heads, states = rows_of(5, 2, 3, 4, 6), rows_of(5, 2, 7)
+    write_artifact(tmp_path, states, layers=[2, 3], questions=(OTHER, QUESTION))
+    write_heads_artifact(tmp_path, heads, questions=(OTHER, QUESTION))
+    choice = Choice(heads=((2, 1), (0, 3)), context=3)
+    found = probed_rows("v", Folder(tmp_path), QUESTION, choice)
+    parts = [heads[:, 1, 2, 1], heads[:, 1, 0, 3], states[:, 1]]
+    np.testing.assert_array_equal(found, np.concatenate(parts, axis=1))
+    with pytest.raises(ConfigError, match="v: layer 1 is needed, its hidden states have layers 2"):
+        probed_rows("v", Folder(tmp_path), QUESTION, Choice(heads=((2, 1),), context=1))
