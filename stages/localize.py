@@ -23,9 +23,17 @@ def compute(job: Job[Settings]) -> Result:
     above the threshold, as long as they follow one another, are one interval. Intervals at most
     merge_s apart become one, and then those shorter than least_s are dropped: the other way round
     an event with a dip in it would be gone in pieces. Frames and seconds are those of the segments.
+    Raises ItemError for scores that are not finite, and for presentation times that are unusable
+    where a setting is in seconds.
     """
     from manifests.table import write_table
-    from stages.probes.localization import intervals_above, lasting, merged, smooth_video
+    from stages.probes.localization import (
+        intervals_above,
+        lasting,
+        merged,
+        require_times,
+        smooth_video,
+    )
     from stages.probes.spans import read_columns, spans_of
 
     settings = job.settings
@@ -36,6 +44,8 @@ def compute(job: Job[Settings]) -> Result:
     smoothed = smooth_video(columns["score"], spans, settings, job.item)
     columns["smoothed"] = smoothed
     write_table(job.out / "smoothed.parquet", SMOOTHED, columns)
+    if settings.merge_s or settings.least_s:
+        require_times(spans, job.item)
     runs = intervals_above(smoothed, spans, threshold)
     found = lasting(merged(runs, smoothed, spans, settings.merge_s), spans, settings.least_s)
     write_table(job.out / "intervals.parquet", INTERVALS, _columns(found, spans, threshold))

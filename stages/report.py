@@ -23,9 +23,10 @@ class Settings:
 def compute(job: Job[Settings]) -> Result:
     """Write report.html, which needs no other file, no network and no script to be read.
 
-    Reads "metrics", "choice", "table" and "scorer", which may each be absent, and "intervals",
-    "explanations" and "timeline" of every video that has them; the values "videos" and "run". The
-    page says what is not there and why. The rows of the result are the videos with a curve.
+    Reads "metrics", "choice", "table", "pictures", "scorer" and "threshold", which may each be
+    absent, and "intervals", "explanations" and "timeline" of every video that has them; the values
+    "videos" and "run". The page says what is not there and why. The rows of the result are the
+    videos with a curve.
     """
     from stages.reporting.page import render_page
     from stages.reporting.reading import read_material

@@ -86,6 +86,16 @@ def intervals_above(smoothed: Floats, spans: Spans, threshold: float) -> list[In
     ]
 
 
+def require_times(spans: Spans, item: str) -> None:
+    """Raise ItemError for a video without a length: by seconds all of its intervals would be gone."""
+    length = float(spans.end_s[-1] - spans.start_s[0])
+    if not length > 0:
+        raise ItemError(
+            f"{item}: it lasts {length} s, expected more than 0; the presentation times are "
+            "unusable: set merge_s = 0 and least_s = 0"
+        )
+
+
 def merged(found: list[Interval], smoothed: Floats, spans: Spans, gap: float) -> list[Interval]:
     """The intervals, joined where at most `gap` seconds lie between two; 0 joins none.
 

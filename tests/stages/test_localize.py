@@ -113,6 +113,14 @@ def test_intervals_are_merged_and_what_is_still_short_is_dropped(tmp_path):
     assert (intervals["start_s"], intervals["end_s"]) == ([0.0], [221 / 30])
 
 
+@pytest.mark.parametrize("changed", [{"merge_s": 1.0}, {"least_s": 1.0}])
+def test_a_video_without_a_length_is_refused_where_seconds_count(tmp_path, changed):
+    job = make_job(tmp_path, [0.9, 0.1, 0.9], fps=np.inf, **changed)
+    with pytest.raises(ItemError, match=r"^v: it lasts 0\.0 s, .* merge_s = 0 and least_s = 0"):
+        localize.compute(job)
+    assert localize.compute(make_job(tmp_path, [0.9, 0.1, 0.9], fps=np.inf, out="b")).rows == 2
+
+
 def test_a_score_that_is_no_number_is_refused(tmp_path):
     with pytest.raises(ItemError, match="the score of segment 1 is nan"):
         localize.compute(make_job(tmp_path, [0.1, float("nan"), 0.2]))
