@@ -160,7 +160,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LAYERS", 2),
         ("ROWS", 8),
         ("BLOCK_ROWS", 12),
-        ("VIDEOS", 2),
+        ("DRAWN", 50),
     ):
         monkeypatch.setattr(entropy, name, value)
 
@@ -223,7 +223,7 @@ def test_no_unit_of_work_and_no_worker_changes_a_bit(
     stored, rows = videos(tmp_path, parts), np.concatenate(parts)
     for draws in (np.zeros((0, 5), dtype=np.int64), np.asarray([[2, 0, 1, 1, 1], [0, 0, 0, 4, 1]])):
         alone = entropies(stored, rows, 64, draws=draws)
-        changes = [("ROWS", 3), ("BLOCK_ROWS", 1), ("LAYERS", 1), ("VIDEOS", 1), ("EXACT", 1)]
+        changes = [("ROWS", 3), ("BLOCK_ROWS", 1), ("LAYERS", 1), ("EXACT", 1)]
         for workers, (name, value) in enumerate([("ROWS", 512), *changes], start=1):
             monkeypatch.setattr(entropy, name, value)
             found = entropies(stored, rows, 64, draws=draws, workers=workers)
