@@ -190,6 +190,26 @@ def test_a_choice_that_was_made_is_used(basis: Basis) -> None:
     assert case["bytes_per_segment"] == 2 * 128 * 2
 
 
+def test_the_layer_that_steers_the_heads_is_kept_and_run_through(basis: Basis) -> None:
+    """Three cases where the heads may lie behind it, one where they cannot."""
+    one, state = 4 * 128 * 2, 4096 * 2
+    for context, depths in ((24, [24, 24, 32]), ("last", [32])):
+        select = {"method": "separability", "heads_top": 4, "context": context}
+        settings = two_passes(forward={"heads": "all"}, select=select, fit={"scorer": "steer"})
+        world = worlds.world(settings)
+        cases = estimated(world, basis)["passes"][1]["cases"]
+        # The supposed and the least depth of the heads lie before the context: one case.
+        assert [case["layer"] for case in cases] == sorted(set(depths))
+        number = 32 if context == "last" else context
+        assert {case["kept"] for case in cases} == {f"4 heads and layer {number}"}
+        assert {case["bytes_per_segment"] for case in cases} == {one + state}
+    for layer, depth in ((5, 24), (28, 28)):
+        choice = {"heads": [[18, 4], [23, 24]], "context": layer}
+        (case,) = estimated(world, dataclasses.replace(basis, choice=choice))["passes"][1]["cases"]
+        assert (case["kept"], case["layer"]) == (f"2 heads and layer {layer}", depth)
+        assert case["bytes_per_segment"] == 2 * 128 * 2 + state
+
+
 def test_with_an_outside_scorer_only_the_second_pass_is_left(basis: Basis) -> None:
     scorer = OutsideScorer(Path("scorer"), worlds.sha("scorer"), {}, worlds.sha("choice"))
     world = worlds.world(two_passes(), scorer=scorer)

@@ -1,15 +1,18 @@
 """Stage score: one score per segment, from the features that the scorer was fitted on."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from cache.digest import write_json
-from cache.errors import ConfigError, ItemError
+from cache.errors import ConfigError, DamagedArtifact, ItemError
 from manifests.schema import SEGMENT_SCORES, SEGMENTS
 from manifests.table import read_table, write_table
 from stages import score
 from stages.contract import Job
-from stages.probes.scorers import LogisticScorer, save_scorer
+from stages.probes.scorers import SCORERS, LogisticScorer, save_scorer
+from tests.fitting import options_of
 from tests.payload import Folder
 from tests.states import OTHER, QUESTION, write_artifact, write_heads_artifact
 
@@ -133,3 +136,59 @@ def test_a_hidden_state_that_is_not_finite_has_no_score(tmp_path):
     rows[4, 1, 2] = np.nan
     with pytest.raises(ItemError, match="v: the score of segment 4 is not finite"):
         score.compute(make_job(tmp_path, rows))
+
+
+def fitted(tmp_path, kind):
+    """A job over rows that a scorer of this kind was fitted on, and these rows."""
+    rows = rows_of(40)
+    labels = (np.arange(40) % 3 == 0).astype(np.int64)
+    job = make_job(tmp_path, rows)
+    scorer, _ = SCORERS[kind].fit(rows[:, 1], labels, options_of(kind, 3))
+    save_scorer(tmp_path / "scorer/scorer.safetensors", scorer)
+    record = {"kind": kind, "layer": 1, "features": FEATURES}
+    write_json(tmp_path / "scorer/scorer.json", record)
+    return job, rows[:, 1], scorer
+
+
+@pytest.mark.parametrize("kind", SCORERS)
+def test_every_kind_scores_with_the_bits_that_were_saved(tmp_path, kind):
+    job, rows, scorer = fitted(tmp_path, kind)
+    score.compute(job)
+    found = read_table(job.out / "scores.parquet", SEGMENT_SCORES)["score"].to_numpy()
+    assert found.tobytes() == scorer.score(rows).tobytes()
+
+
+@pytest.mark.parametrize("kind", SCORERS)
+@pytest.mark.parametrize(
+    ("features", "named"),
+    [
+        ({**FEATURES, "keyframes": 16}, "keyframes: expected 8, found 16"),
+        ({**FEATURES, "backbone": {"identity": "abc", "dtype": "bfloat16"}}, "backbone.dtype"),
+        ({}, "backbone.*keyframes"),
+    ],
+)
+def test_every_kind_refuses_other_features_by_name(tmp_path, kind, features, named):
+    job, _, _ = fitted(tmp_path, kind)
+    values = {**job.values, "features": features}
+    with pytest.raises(ConfigError, match=f"fitted on other features .*{named}"):
+        score.compute(dataclasses.replace(job, values=values))
+
+
+@pytest.mark.parametrize("kind", SCORERS)
+def test_every_kind_refuses_rows_of_another_width(tmp_path, kind):
+    job, _, _ = fitted(tmp_path, kind)
+    wide = np.zeros((40, 3, 4), dtype=np.float32)
+    write_artifact(tmp_path / "wide", wide)
+    inputs = {**job.inputs, "states": Folder(tmp_path / "wide")}
+    with pytest.raises(ConfigError, match=r"fitted on \[n, 3\], hidden states are \[40, 4\]"):
+        score.compute(dataclasses.replace(job, inputs=inputs))
+
+
+@pytest.mark.parametrize("kind", SCORERS)
+def test_the_tensors_of_one_kind_are_refused_under_the_name_of_another(tmp_path, kind):
+    job, _, _ = fitted(tmp_path, kind)
+    for other in set(SCORERS) - {kind}:
+        record = {"kind": other, "layer": 1, "features": FEATURES}
+        write_json(tmp_path / "scorer/scorer.json", record)
+        with pytest.raises(DamagedArtifact, match=f"a scorer of kind {other} holds"):
+            score.compute(job)

@@ -241,14 +241,17 @@ class TestSelection:
             compute(job, "select")
 
 
-def test_fit(stages: Stages) -> None:
+@pytest.mark.parametrize("solver", ["memory", "streaming"])
+def test_fit(stages: Stages, solver: str) -> None:
     job = stages.job("fit")
+    job = dataclasses.replace(job, settings=dataclasses.replace(job.settings, solver=solver))
     compute(job, "fit")
     table = read_table(job.out / "probing_scores.parquet", PROBING_SCORES).to_pydict()
     index = read_table(stages.artifact("index", DATASET).file("videos.parquet"), VIDEOS)
     sources = dict(zip(index["video_id"].to_pylist(), index["digest"].to_pylist(), strict=True))
     assert table["digest"] == [sources[name] for name in table["video_id"]]
     assert set(table["split"]) == {"train"}
+    assert None not in table["held_out"]
     with pytest.raises(LeakageError, match=f"^{SMUGGLED}: its split is 'test'"):
         compute(with_a_test_video(job, stages), "fit")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 from sklearn.metrics import roc_auc_score
 
 from cache.digest import write_json
@@ -182,19 +184,79 @@ def test_every_kind_is_registered_under_its_name() -> None:
     assert {kind: scorer.kind for kind, scorer in SCORERS.items()} == {k: k for k in SCORERS}
 
 
-def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    write_json(tmp_path / "scorer.json", {"kind": "oracle"})
-    with pytest.raises(ConfigError, match=r"'oracle' is unknown.*logistic.*mahalanobis"):
+def saved(folder: Path, kind: str) -> Path:
+    """The file of a fitted scorer."""
+    save_scorer(folder / "scorer.safetensors", fitted(kind))
+    write_json(folder / "scorer.json", {"kind": kind})
+    return folder / "scorer.safetensors"
+
+
+@KINDS
+def test_a_file_that_is_cut_short_or_is_something_else_is_refused(
+    tmp_path: Path, kind: str
+) -> None:
+    path = saved(tmp_path, kind)
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:7], whole[:-1], b"\x80\x04N.", whole + b"0"):
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedArtifact, match=r"scorer\.safetensors is not readable .*fit the"):
+            load_scorer(tmp_path)
+
+
+@KINDS
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, "float32"])
+def test_numbers_that_no_fit_has_written_are_refused(
+    tmp_path: Path, kind: str, wrong: float | str
+) -> None:
+    path = saved(tmp_path, kind)
+    tensors = fitted(kind).tensors()
+    for name, value in tensors.items():
+        bad = value.astype(wrong) if isinstance(wrong, str) else value.copy()
+        if not isinstance(wrong, str):
+            bad.flat[-1] = wrong
+        save_file({**tensors, name: bad}, path)
+        with pytest.raises(DamagedArtifact, match=f"{name} in scorer.safetensors is float"):
+            load_scorer(tmp_path)
+
+
+def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
+    """A pickle in the place of the tensors is refused as any other bytes are, and not run."""
+    path = saved(tmp_path, "logistic")
+    path.write_bytes(pickle.dumps(Bomb(tmp_path / "ran")))
+    with pytest.raises(DamagedArtifact, match="is not readable"):
         load_scorer(tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
-def test_scoring_does_not_import_scikit_learn() -> None:
+class Bomb:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    for record in ({"kind": "oracle"}, {"kind": None}, {}):
+        write_json(tmp_path / "scorer.json", record)
+        with pytest.raises(ConfigError, match=r"kind .* is unknown.*logistic.*mlp.*steer"):
+            load_scorer(tmp_path)
+
+
+def test_scoring_imports_neither_scikit_learn_nor_torch() -> None:
     text = (
         "import sys, numpy as np\n"
-        "from stages.probes.scorers import DistanceScorer, SvmScorer\n"
+        "from stages.probes.scorers import *\n"
         "row, one = np.zeros((1, 2), dtype=np.float32), np.ones(1)\n"
         "DistanceScorer(np.ones((2, 2)), np.zeros(2), np.ones(2)).score(row)\n"
         "SvmScorer(np.ones((1, 2)), one, one, one, np.zeros(2), np.ones(2)).score(row)\n"
-        "sys.exit(bool({'sklearn', 'scipy'} & set(sys.modules)))"
+        "MlpScorer(np.ones((3, 2)), np.ones(3), np.ones(3), one, 0 * one, np.zeros(2), np.ones(2))"
+        ".score(row)\n"
+        "head = np.ones((1, 1))\n"
+        "SteerScorer(head, one, one, one, head[None], head[None], head, head, one, 0 * one,"
+        " np.zeros(2), np.ones(2)).score(row)\n"
+        "sys.exit(bool({'sklearn', 'scipy', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", text], check=False).returncode == 0
