@@ -11,18 +11,19 @@ from stages.probes.spans import Floats, Ints
 ROUNDING = 1e-12
 """A squared distance below this share of the squared lengths of its rows (about their mean) is what
 rounding leaves of 0."""
+SAMPLED = 1000
+"""Distances that say where their median is looked for."""
+PANEL = 64
+"""Rows whose distances to all later ones are computed at a time, in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """Every pair of two different rows once; made by `pairs_of`, for all heads of the same rows."""
+    """Every pair of two different rows once; made by `pairs_of`, for all heads of the same rows.
 
-    first: Ints
-    """[pairs], the number of one row."""
-    second: Ints
-    """[pairs], that of the other."""
-    places: Ints
-    """[pairs], where the pair lies in a flattened [n, n] matrix."""
+    Panel by panel: first the pairs within it, then each of its rows with all rows behind it.
+    """
+
     weights: Floats
     """[pairs], w_i w_j with w = 1 / n_A for anomalous rows and -1 / n_N for normal ones."""
     own: float
@@ -33,8 +34,8 @@ class Pairs:
 class Room:
     """Memory that a thread takes once for all heads: fresh pages would cost it as much as the sums."""
 
-    products: Floats
-    """[n, n]."""
+    panel: Floats
+    """[2, PANEL * n]."""
     distances: Floats
     """[pairs]."""
     spare: Floats
@@ -43,18 +44,20 @@ class Room:
 
 def pairs_of(labels: Ints) -> Pairs:
     """The pairs of rows with these labels, [n] of 0 and 1 with both present."""
-    anomalous = int(labels.sum())
-    weights = np.where(labels == 1, 1 / anomalous, -1 / (len(labels) - anomalous))
-    first, second = np.triu_indices(len(labels), 1)
-    places = first * len(labels) + second
-    both = weights[first] * weights[second]
-    return Pairs(first, second, places, both, float(weights @ weights))
+    anomalous, n = int(labels.sum()), len(labels)
+    weights = np.where(labels == 1, 1 / anomalous, -1 / (n - anomalous))
+    found = np.empty(n * (n - 1) // 2)
+    done = 0
+    for start in range(0, n, PANEL):
+        panel = np.multiply.outer(weights[start : start + PANEL], weights[start:])
+        done = _put(panel, found, done)
+    return Pairs(found, float(weights @ weights))
 
 
 def room_for(n: int) -> Room:
     """Memory for heads of n rows."""
     pairs = n * (n - 1) // 2
-    return Room(np.empty((n, n)), np.empty(pairs), np.empty(pairs))
+    return Room(np.empty((2, PANEL * n)), np.empty(pairs), np.empty(pairs))
 
 
 def mmd(rows: Floats, pairs: Pairs, room: Room) -> float:
@@ -65,19 +68,9 @@ def mmd(rows: Floats, pairs: Pairs, room: Room) -> float:
     different rows, of whatever class; NaN where that is 0. The estimate is the biased one, w^T K w
     with the weights of `Pairs`, which is never negative.
     """
-    distances, spare = room.distances, room.spare
-    # NumPy computes a product with its own transpose as one triangle.
-    np.matmul(rows, rows.T, out=room.products)
-    lengths = np.diagonal(room.products).copy()
-    # mode="clip" is what lets take write into its target without a copy; every place is inside.
-    np.take(lengths, pairs.first, out=distances, mode="clip")
-    distances += np.take(lengths, pairs.second, out=spare, mode="clip")
-    np.take(room.products, pairs.places, out=spare, mode="clip")
-    spare *= 2
-    least = ROUNDING * distances
-    distances -= spare
-    distances[distances < least] = 0.0
-    scale = _median(distances, spare)
+    distances = room.distances
+    _fill(rows, room)
+    scale = _median(distances, room.spare)
     if not scale > 0:
         return float("nan")
     np.multiply(distances, -0.5 / scale, out=distances)
@@ -85,10 +78,49 @@ def mmd(rows: Floats, pairs: Pairs, room: Room) -> float:
     return max(pairs.own + 2 * float(pairs.weights @ distances), 0.0)
 
 
+def _fill(rows: Floats, room: Room) -> None:
+    """Put the squared distance of every pair into `room`, in the order of `Pairs`."""
+    n, done = len(rows), 0
+    lengths = np.einsum("nd,nd->n", rows, rows)
+    for start in range(0, n, PANEL):
+        some = rows[start : start + PANEL]
+        shape = (len(some), n - start)
+        panel, both = (part[: shape[0] * shape[1]].reshape(shape) for part in room.panel)
+        np.matmul(some, rows[start:].T, out=panel)
+        np.add.outer(lengths[start : start + len(some)], lengths[start:], out=both)
+        panel *= -2
+        panel += both
+        both *= ROUNDING
+        panel[panel < both] = 0.0
+        done = _put(panel, room.distances, done)
+
+
+def _put(panel: Floats, target: Floats, done: int) -> int:
+    """Put the pairs of a panel [rows, rows from its first on] behind the `done` ones; their number."""
+    inside = len(panel)
+    within = panel[:, :inside][np.triu_indices(inside, 1)]
+    behind = panel[:, inside:]
+    middle = done + len(within)
+    target[done:middle] = within
+    target[middle : middle + behind.size].reshape(behind.shape)[...] = behind
+    return middle + behind.size
+
+
 def _median(values: Floats, spare: Floats) -> float:
-    """The median of some values, which stay in their order; `spare` is as long as they are."""
-    spare[:] = values
-    half = len(spare) // 2
-    spare.partition(half)
-    upper = spare[half]
-    return float(upper if len(spare) % 2 else (spare[:half].max() + upper) / 2)
+    """The median of some values, which stay in their order; `spare` is as long as they are.
+
+    A sample says between which values it lies, and only these are looked at; where it does not lie
+    there, all are.
+    """
+    half = len(values) // 2
+    some = np.sort(values[:: max(len(values) // SAMPLED, 1)])
+    low, high = some[int(0.45 * len(some))], some[int(0.55 * len(some))]
+    below = int(np.count_nonzero(values < low))
+    between = values[(values >= low) & (values <= high)]
+    if not below < half < below + len(between):
+        below, between = 0, spare
+        between[:] = values
+    half -= below
+    between.partition(half)
+    upper = between[half]
+    return float(upper if len(values) % 2 else (between[:half].max() + upper) / 2)

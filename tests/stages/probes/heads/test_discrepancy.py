@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from stages.probes.heads import discrepancy
 from stages.probes.heads.discrepancy import mmd, pairs_of, room_for
 from tests.stages.probes.heads.samples import centred, heads, sample
 
@@ -29,7 +31,9 @@ def naive(rows, labels):
     return total
 
 
-@pytest.mark.parametrize(("n", "dim"), [(30, 5), (31, 60), (2, 3), (3, 1), (80, 16)])
+@pytest.mark.parametrize(
+    ("n", "dim"), [(30, 5), (31, 60), (2, 3), (3, 1), (64, 2), (65, 3), (150, 16)]
+)
 def test_it_is_what_its_definition_says(n, dim):
     rows, labels = sample(n, dim)
     assert found(rows, labels) == pytest.approx(naive(rows, labels), rel=1e-9)
@@ -76,3 +80,21 @@ def test_memory_that_was_used_before_changes_nothing():
     first = mmd(centred(one), pairs, room)
     mmd(centred(other), pairs, room)
     assert mmd(centred(one), pairs, room) == first
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 2.5, 7.0]) | st.floats(0, 9), min_size=1, max_size=80),
+    st.integers(1, 120),
+    st.sampled_from(["as it is", "sorted", "a peak where no sample looks"]),
+)
+def test_the_median_is_exact_wherever_it_lies(few, repeats, order):
+    values = np.asarray(few * repeats)
+    if order == "sorted":
+        values.sort()
+    elif len(values) > 2000:
+        values[1 :: len(values) // discrepancy.SAMPLED] = 1e6
+        values[2 :: len(values) // discrepancy.SAMPLED] = 1e6
+    before = values.copy()
+    assert discrepancy._median(values, np.empty_like(values)) == np.median(values)
+    np.testing.assert_array_equal(values, before)
