@@ -8,10 +8,11 @@ from sklearn.metrics import silhouette_score
 
 from cache.digest import file_digest, read_json
 from cache.errors import ConfigError
-from manifests.schema import LAYERS, SEGMENTS
+from manifests.schema import LAYER_REPLICATES, LAYERS, SEGMENTS
 from manifests.table import read_table, write_table
 from stages import moments, statistics
 from stages.contract import Job
+from stages.probes.resampling import video_draws
 from tests.payload import Folder
 from tests.states import OTHER, QUESTION, write_artifact
 
@@ -132,6 +133,88 @@ def test_the_record_says_what_the_figures_rest_on(tmp_path):
         "bins": 64, "eps": 1e-6, "n_normal": 49, "n_anomalous": 25, "dim": 4, "layers": 3,
         "videos": 3, "silhouette_samples": 20, "silhouette_exact": False, "replicates": 200, "seed": 3,
     }  # fmt: skip
+
+
+def replicates_of(job):
+    return read_table(job.out / "replicates.parquet", LAYER_REPLICATES).to_pydict()
+
+
+def test_replicates_are_the_figures_of_the_videos_as_they_are_drawn(tmp_path):
+    videos, labels = two_videos()
+    videos["d"], labels["d"] = videos["b"][:11] + 0.5, LABEL[1]
+    job = make_job(tmp_path / "own", videos, labels, replicates=6, seed=4, bins=8)
+    statistics.compute(job)
+    found = replicates_of(job)
+    assert found["replicate"] == [n for n in range(6) for _ in range(3)]
+    assert found["layer"] == [0, 1, 2] * 6
+    names = sorted(videos)
+    draws = video_draws([np.full(len(videos[v]), labels[v]["label"]) for v in names], 6, 4)
+    assert len({tuple(row) for row in draws.tolist()}) > 3
+    every = np.concatenate([videos[name] for name in names]).astype(float)
+    for replicate, times in enumerate(draws):
+        # The same table, computed for a subset that has each video as often as it is drawn.
+        copies = {
+            f"{name}{n}": videos[name]
+            for name, count in zip(names, times, strict=True) for n in range(count)
+        }  # fmt: skip
+        again = make_job(
+            tmp_path / f"r{replicate}", copies, {name: labels[name[0]] for name in copies},
+            replicates=0, bins=8,
+        )  # fmt: skip
+        statistics.compute(again)
+        expected, rows = table_of(again), slice(3 * replicate, 3 * replicate + 3)
+        for name in ("kl", "ldr", "silhouette"):
+            np.testing.assert_allclose(found[name][rows], expected[name], rtol=1e-9)
+        # The bins are those of all videos, and not of the drawn ones.
+        drawn = np.concatenate(list(copies.values())).astype(float)
+        for layer in range(3):
+            naive = []
+            for d in range(4):
+                low, high = every[:, layer, d].min(), every[:, layer, d].max()
+                counts, _ = np.histogram(drawn[:, layer, d], bins=8, range=(low, high))
+                shares = counts[counts > 0] / len(drawn)
+                naive.append(-(shares * np.log2(shares)).sum())
+            assert found["entropy"][rows][layer] == pytest.approx(np.mean(naive), rel=1e-9)
+
+
+def test_a_replicate_without_a_class_has_nulls(tmp_path):
+    generator = np.random.default_rng(0)
+    videos = {name: generator.normal(size=(6, 2, 3)).astype(np.float32) for name in "abc"}
+    # Only `a` has normal segments: a replicate that does not draw it has none.
+    labels = dict.fromkeys("bc", LABEL[1])
+    labels["a"] = {"split": "train", "label": 1, "intervals": [[0, 48]]}
+    job = make_job(tmp_path, videos, labels, replicates=40)
+    statistics.compute(job)
+    found = replicates_of(job)
+    without = [value is None for value in found["kl"]]
+    assert 0 < sum(without) < len(without)
+    for name in ("ldr", "silhouette"):
+        assert [value is None for value in found[name]] == without
+    assert None not in found["entropy"]
+
+
+def test_no_replicates_are_no_table_and_the_same_figures(tmp_path):
+    made = {}
+    for replicates in (0, 5):
+        job = make_job(tmp_path / str(replicates), *two_videos(), replicates=replicates)
+        statistics.compute(job)
+        made[replicates] = (job.out / "layers.parquet").read_bytes()
+        assert (job.out / "replicates.parquet").exists() == bool(replicates)
+        assert read_json(job.out / "statistics.json")["replicates"] == replicates
+    assert made[0] == made[5]
+
+
+def test_the_standard_error_of_the_silhouette_is_that_of_a_sample(tmp_path):
+    errors = {}
+    for samples in (20, 100):
+        job = make_job(tmp_path / str(samples), *two_videos(), silhouette_samples=samples)
+        statistics.compute(job)
+        errors[samples] = table_of(job)["silhouette_se"]
+        record = read_json(job.out / "statistics.json")
+        assert record["silhouette_samples"] == min(samples, 74)
+        assert record["silhouette_exact"] == (samples == 100)
+    assert errors[100] == [0.0] * 3
+    assert all(0 < error < 0.2 for error in errors[20])
 
 
 def test_one_sample_of_each_class_is_enough(tmp_path):
