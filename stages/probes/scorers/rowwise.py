@@ -1,19 +1,30 @@
 """Arithmetic in which the result of a row does not depend on the rows beside it.
 
-Without BLAS: there the order of a sum follows from the shape of the whole product and from the
-number of threads, so that a video's scores would depend on how it was cut.
+A large product goes through BLAS in blocks of one fixed shape, on one thread: with another shape or
+another number of threads the order of its sums would be another, so that a video's scores would depend on
+how it was cut. Small ones go through einsum, row by row.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from cache.errors import ConfigError
 from stages.probes.scorers.contract import Rows
 from stages.probes.spans import Floats
 
-BLOCK = 64
-"""Rows of the fixed operand at a time: 64 of 4096 numbers (2 MiB) stay in the cache of a core."""
+BLOCK = 128
+"""Rows of every product: as many as fill the tiles of any BLAS kernel, so that all are summed alike;
+what is missing is filled with zeros."""
+FEW = 8
+"""Rows of the fixed operand from which on BLAS is worth it."""
+WORKERS = 2
+"""Threads that multiply blocks: each block's sums are the same whoever makes them."""
+CLOSE = 1e-3
+"""Share of the lengths below which a distance is taken from the differences themselves."""
 
 
 def standardised(rows: Rows, mean: Floats, scale: Floats) -> Floats:
@@ -34,25 +45,46 @@ def standardised(rows: Rows, mean: Floats, scale: Floats) -> Floats:
 
 def products(rows: Floats, matrix: Floats) -> Floats:
     """Every row of [n, dim] times every row of [m, dim]: float64 [n, m]."""
+    if len(matrix) < FEW:
+        few = [np.einsum("md,d->m", matrix, row) for row in rows]
+        return np.stack(few) if few else np.empty((0, len(matrix)))
     found = np.empty((len(rows), len(matrix)))
-    for first in range(0, len(matrix), BLOCK):
-        part = slice(first, first + BLOCK)
-        for row, into in zip(rows, found, strict=True):
-            into[part] = np.einsum("md,d->m", matrix[part], row)
+
+    def multiply(first: int) -> None:
+        part = rows[first : first + BLOCK]
+        block = np.zeros((BLOCK, rows.shape[1]))
+        block[: len(part)] = part
+        found[first : first + BLOCK] = (block @ matrix.T)[: len(part)]
+
+    with threadpool_limits(limits=1), ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(multiply, range(0, len(rows), BLOCK)))
     return found
 
 
 def squared_distances(rows: Floats, points: Floats) -> Floats:
     """Squared Euclidean distance of every row [n, dim] to every point [m, dim]: float64 [n, m].
 
-    From the differences, not from |x|^2 + |y|^2 - 2 x.y, which cancels far from the origin.
+    Of many points |x|^2 + |y|^2 - 2 x.y about their mean, and where that cancels, as for a row that is
+    one of the points, the sum of the squared differences, as of few points.
     """
-    found = np.empty((len(rows), len(points)))
-    for first in range(0, len(points), BLOCK):
-        part = slice(first, first + BLOCK)
-        for row, into in zip(rows, found, strict=True):
-            apart = points[part] - row
-            into[part] = np.einsum("md,md->m", apart, apart)
+    if len(points) < FEW:
+        few = [_apart(row, points) for row in rows]
+        return np.stack(few) if few else np.empty((0, len(points)))
+    mean = points.mean(axis=0)
+    rows, points = rows - mean, points - mean
+    lengths = np.einsum("nd,nd->n", rows, rows)[:, np.newaxis] + np.einsum(
+        "md,md->m", points, points
+    )
+    found = lengths - 2 * products(rows, points)
+    for row, point in np.argwhere(found < CLOSE * lengths):
+        found[row, point] = _apart(rows[row], points[point : point + 1])[0]
+    return found
+
+
+def _apart(row: Floats, points: Floats) -> Floats:
+    """Squared distances of one row to some points, from the differences: [m]."""
+    apart = points - row
+    found: Floats = np.einsum("md,md->m", apart, apart)
     return found
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import dist, exp, fsum
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from stages.probes.scorers.rowwise import BLOCK, products, sigmoid, squared_distances
 from stages.probes.spans import Floats
 
-SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 2 * BLOCK + 1), st.integers(1, 40))
+SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 40), st.integers(1, 40))
+MANY = st.tuples(st.integers(1, 2 * BLOCK + 1), st.integers(1, 70), st.integers(1, 300))
 
 
 def operands(shape: tuple[int, int, int], seed: int = 0) -> tuple[Floats, Floats]:
@@ -34,13 +37,58 @@ def test_products_and_distances_equal_naive_ones(shape: tuple[int, int, int], se
             assert apart[i, j] == pytest.approx(dist(row, other) ** 2, rel=1e-12, abs=1e-13)
 
 
-@settings(max_examples=25, deadline=None)
-@given(SHAPES, st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+@given(MANY, st.integers(0, 2**32 - 1))
 def test_a_row_alone_gives_the_same_bits(shape: tuple[int, int, int], seed: int) -> None:
     rows, fixed = operands(shape, seed)
     at = seed % shape[0]
     for work in (products, squared_distances):
-        assert work(rows[at : at + 1], fixed)[0].tobytes() == work(rows, fixed)[at].tobytes()
+        together = work(rows, fixed)
+        assert work(rows[at : at + 1], fixed)[0].tobytes() == together[at].tobytes()
+        order = np.random.default_rng(seed).permutation(len(rows))
+        assert work(rows[order], fixed).tobytes() == together[order].tobytes()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4])
+def test_the_number_of_threads_changes_no_bit(limit: int) -> None:
+    rows, fixed = operands((3 * BLOCK + 7, 200, 512))
+    with threadpool_limits(limits=limit):
+        found = squared_distances(rows, fixed)
+    assert found.tobytes() == squared_distances(rows, fixed).tobytes()
+
+
+def test_a_row_that_is_not_finite_spoils_no_other() -> None:
+    rows, fixed = operands((5, 30, 7))
+    spoilt = rows.copy()
+    spoilt[2] = np.nan
+    for work in (products, squared_distances):
+        found, expected = work(spoilt, fixed), work(rows, fixed)
+        assert np.isnan(found[2]).all()
+        assert np.delete(found, 2, axis=0).tobytes() == np.delete(expected, 2, axis=0).tobytes()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(8, 30), st.floats(-9, 9), st.integers(0, 2**32 - 1))
+def test_distances_to_many_points_keep_their_digits(m: int, size: float, seed: int) -> None:
+    # Points that lie far from the origin, rows that are points, or a hair off.
+    generator = np.random.default_rng(seed)
+    points = generator.normal(size=(m, 6)) + 10.0**size
+    rows = np.concatenate([points[:3], points[3:6] + 1e-6 * generator.normal(size=(3, 6))])
+    found = squared_distances(rows, points)
+    assert not found[[0, 1, 2], [0, 1, 2]].any()
+    exact = [
+        [
+            sum((Fraction(a) - Fraction(b)) ** 2 for a, b in zip(row, p, strict=True))
+            for p in points.tolist()
+        ]
+        for row in rows.tolist()
+    ]
+    spread = 1e-15 * 10.0 ** max(size, 0)  # of the roundings when the mean is subtracted
+    for i, j in np.ndindex(found.shape):
+        true = float(exact[i][j])
+        assert found[i, j] == pytest.approx(
+            true, rel=1e-11 + 20 * spread / max(true, 1e-300) ** 0.5
+        )
 
 
 def test_distances_keep_their_digits_far_from_the_origin() -> None:
