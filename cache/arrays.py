@@ -143,17 +143,6 @@ class States:
             raise IndexError(f"layer {number} asked for, there are {ranges_of(self.layers)}")
         return self.array.slot(prompt * len(self.layers) + self.layers.index(number))
 
-    def blocks(self, prompt: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Shard by shard: the first segment and float32 [rows, len(layers), dim].
-
-        Raises IndexError for a prompt that is not there, DamagedArtifact.
-        """
-        _require_prompt(prompt, self.prompts)
-        first = prompt * len(self.layers)
-        for shard in range(self.array.shards):
-            block = self.array.block(shard, slice(first, first + len(self.layers)))
-            yield self.array.segments_of(shard).start, block
-
     def stored(
         self,
         shard: int,

@@ -134,16 +134,6 @@ class ShardedArray:
                 widen(stored[0], self.logical_dtype, found[self.segments_of(shard)])
         return found
 
-    def block(self, shard: int, slots: slice) -> NDArray[np.float32]:
-        """Some slots of one shard, float32 [rows, slots, width]; raises DamagedArtifact."""
-        numbers = range(*slots.indices(self.shape[1]))
-        rows = self.segments_of(shard)
-        found = np.empty((rows.stop - rows.start, len(numbers), self.shape[2]), dtype=np.float32)
-        groups = [[number] for number in numbers]
-        for place, stored in enumerate(self.stored(shard, groups, self.form.buffer())):
-            widen(stored[0], self.logical_dtype, found[:, place])
-        return found
-
     def stored(
         self, shard: int, groups: Iterable[Sequence[int]], buffer: NDArray[np.uint8]
     ) -> Iterator[NDArray[Any]]:

@@ -71,10 +71,11 @@ def test_a_layer_is_read_by_its_number_and_prompt(
             found = states.layer(number, prompt)
             assert found.dtype == np.float32
             np.testing.assert_array_equal(found, values[:, prompt, place])
-        starts, blocks = zip(*states.blocks(prompt), strict=True)
-        assert list(starts) == list(range(0, segments, shard_rows(segments)))
-        assert {block.dtype for block in blocks} == {np.dtype(np.float32)}
-        np.testing.assert_array_equal(np.concatenate(blocks), values[:, prompt])
+        places, buffer = range(len(layers)), states.array.form.buffer(len(layers))
+        for shard in range(states.array.shards):
+            (block,) = states.stored(shard, [places], buffer, prompt)
+            mine = stored[states.array.segments_of(shard), prompt].swapaxes(0, 1)
+            assert block.tobytes() == mine.tobytes()
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -97,7 +98,7 @@ def test_what_is_not_kept_is_an_error_that_names_what_is(tmp_path: Path) -> None
     with pytest.raises(IndexError, match="prompt 1 asked for, there are 0"):
         states.layer(16, 1)
     with pytest.raises(IndexError, match="prompt -1"):
-        next(states.blocks(-1))
+        states.stored(0, [[0]], states.array.form.buffer(), -1)
     assert repr(states) == (
         "States(s, segments=2, prompts=1, layers=[16 to 18, 24], dim=3, dtype=float32)"
     )
