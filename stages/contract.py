@@ -24,6 +24,11 @@ S = TypeVar("S")
 class Payload(Protocol):
     """A committed artifact as a stage sees it: files by name."""
 
+    @property
+    def digest(self) -> str:
+        """Its content digest: the same content, the same digest."""
+        ...
+
     def holds(self, name: str) -> bool:
         """Whether the artifact has this file or folder, whatever became of it on disk."""
         ...

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cache.digest import read_json
 from cache.errors import ConfigError, ItemError
 from cache.keys import differences
 from manifests.schema import SEGMENT_SCORES, SEGMENTS
@@ -32,16 +31,16 @@ def compute(job: Job[Settings]) -> Result:
     from manifests.table import write_table
     from stages.probes.choice import choice_of
     from stages.probes.samples import probed_rows
-    from stages.probes.scorers import load_scorer
+    from stages.probes.scorers.loaded import loaded_scorer
     from stages.probes.spans import read_spans, require_rows
 
-    record = read_json(job.inputs["scorer"].file("scorer.json"))
-    _require_same_features(record["features"], job.values["features"])
-    scorer = load_scorer(job.inputs["scorer"].file("scorer.safetensors").parent)
-    rows = probed_rows(job.item, job.inputs["states"], job.values["question"], choice_of(record))
+    loaded = loaded_scorer(job.inputs["scorer"])
+    _require_same_features(loaded.record["features"], job.values["features"])
+    choice = choice_of(loaded.record)
+    rows = probed_rows(job.item, job.inputs["states"], job.values["question"], choice)
     spans = read_spans(job.inputs["plan"].file("segments.parquet"), SEGMENTS, job.item)
     require_rows(job.item, len(rows), spans)
-    scores = scorer.score(rows)
+    scores = loaded.scorer.score(rows)
     if not np.isfinite(scores).all():
         raise ItemError(
             f"{job.item}: the score of segment {int(np.flatnonzero(~np.isfinite(scores))[0])} is "

@@ -75,7 +75,7 @@ def squared_distances(rows: Floats, points: Floats) -> Floats:
     lengths = np.einsum("nd,nd->n", rows, rows)[:, np.newaxis] + np.einsum(
         "md,md->m", points, points
     )
-    found = lengths - 2 * products(rows, points)
+    found: Floats = lengths - 2 * products(rows, points)
     for row, point in np.argwhere(found < CLOSE * lengths):
         found[row, point] = _apart(rows[row], points[point : point + 1])[0]
     return found
