@@ -36,6 +36,7 @@ from pipeline.world import DATASET, World
 
 STATE = "outputs.json"
 SELECTION = "selection.json"
+POINTS = "projections.parquet"
 OUTDATED = "outdated"
 TABLES = {"layer": "layers.parquet", "heads": "heads.parquet"}
 """The table that a choice comes with, by what was to be chosen."""
@@ -70,6 +71,7 @@ def write_outputs(
     outputs.copied(SELECTION, "select", (SELECTION,))
     outputs.copied("metrics.json", "evaluate", ("metrics.json",))
     outputs.copied("replicates.parquet", "evaluate", ("replicates.parquet",))
+    outputs.copied(POINTS, "projection", (POINTS,))
     outputs.copied("report.html", "report", ("report.html",))
     outputs.copied("scorer", "fit", SCORER)
     outputs.copied("threshold", "threshold", THRESHOLD)

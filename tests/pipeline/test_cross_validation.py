@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from cache.digest import read_json
-from manifests.schema import SELECTION
+from manifests.schema import PROJECTIONS, SELECTION
 from manifests.table import read_table
 from tests.conftest import Demo
 from tests.pipeline.test_choice import Hiprobe, chosen, layers_of, run
@@ -75,3 +75,5 @@ def test_pictures_are_not_made_before_the_report_is(own_demo: Demo, hiprobe: Hip
     assert "projection" not in run(hiprobe, own_demo, *words, "--until", "evaluate")
     assert run(hiprobe, own_demo, *words) == {"projection": 1, "report": 1}
     assert "Probing rows in the plane" in (own_demo.folder / "report.html").read_text()
+    points = read_table(own_demo.folder / "projections.parquet", PROJECTIONS)
+    assert set(points["method"].to_pylist()) == {"pca", "tsne"}

@@ -102,6 +102,11 @@ def test_every_picture_is_of_one_sample_that_keeps_the_classes(tmp_path: Path) -
     for _, part in found.groupby("what"):
         assert [*zip(part["video_id"], part["segment"], strict=True)] == [where[k] for k in kept]
         assert part["label"].tolist() == labels[kept].tolist()
+    rows = np.concatenate(made_rows())[kept, 1].astype(np.float64)
+    expected = principal(rows).points
+    assert expected is not None
+    drawn = found[found["what"] == "layer 3"][["x", "y"]].to_numpy()
+    np.testing.assert_allclose(drawn, expected, rtol=1e-9)
     assert read_json(job.out / "projection.json")["samples"] == 12
 
 

@@ -6,7 +6,7 @@ import pytest
 from cache.digest import read_json
 from cache.errors import ConfigError
 from cache.fields import notes
-from manifests.schema import HEAD_SELECTION, HEADS, LAYERS, SELECTION
+from manifests.schema import HEAD_SELECTION, HEADS, LAYER_REPLICATES, LAYERS, SELECTION
 from manifests.table import read_table, write_table
 from stages import select
 from stages.contract import Job
@@ -138,6 +138,40 @@ def test_a_method_is_checked_before_anything_runs(tmp_path):
 def test_a_table_whose_layers_repeat_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"layers \[1, 3, 3, 4, 5\], expected increasing"):
         select.compute(make_job(tmp_path, "dlsp", layers=[1, 3, 3, 4, 5]))
+
+
+@pytest.mark.parametrize(
+    ("winners", "wins", "told"),
+    [
+        ([3, 3, 1, 2], 0.5, False),
+        ([3, 1, 1, 2], 0.25, True),
+        ([1, 1, None, 2], 0.0, True),
+        ([None] * 4, 0.0, True),
+        ([3, 3, 3, None], 0.75, False),
+    ],
+)
+def test_a_choice_that_few_replicates_make_is_noted(tmp_path, winners, wins, told):
+    job = make_job(tmp_path, "kl")  # which chooses layer 3
+    rows = [(number, layer, winner) for number, winner in enumerate(winners) for layer in range(5)]
+    values = [None if winner is None else float(layer == winner) for _, layer, winner in rows]
+    columns = {
+        "replicate": [number for number, _, _ in rows],
+        "layer": [layer for _, layer, _ in rows],
+        **dict.fromkeys(("kl", "ldr", "entropy", "silhouette"), values),
+    }
+    write_table(tmp_path / "table/replicates.parquet", LAYER_REPLICATES, columns)
+    result = select.compute(job)
+    undecided = winners.count(None)
+    assert read_json(job.out / "selection.json")["stability"] == {
+        "replicates": 4, "undecided": undecided, "wins": wins
+    }  # fmt: skip
+    found = read_table(job.out / "layers.parquet", SELECTION)["wins"].to_pylist()
+    assert found == [winners.count(layer) / 4 for layer in range(5)]
+    percent = f"{100 * wins:.0f}"
+    expected = (
+        f"layer 3 is chosen in {percent} % of 4 replicates that draw the probing videos again"
+    )
+    assert [note.startswith(expected) for note in result.notes] == [True] * told
 
 
 PAIRS = [(layer, head) for layer in (4, 6) for head in (0, 2, 3)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import silhouette_samples
 
 from cache.digest import read_json
-from cache.errors import ConfigError
+from cache.errors import ConfigError, ItemError
 from manifests.schema import SEGMENTS, SELECTION
 from manifests.table import read_table, write_table
 from stages import crossvalidate, moments, select, statistics
@@ -223,6 +223,23 @@ class TestCrossValidation:
     ) -> None:
         many = {r: {n: p[n] for n in kept} for r, p in artifacts["many"].items()}
         with pytest.raises(ConfigError, match=r"add (probing videos|at least one anomalous)"):
+            self.folds({**artifacts, "many": many})
+
+    def test_hidden_states_that_are_not_one_row_per_segment_are_refused(
+        self, artifacts: dict[str, Any]
+    ) -> None:
+        plans = {**artifacts["many"]["plan"], "v1": artifacts["many"]["plan"]["v0"]}
+        many = {**artifacts["many"], "plan": plans}
+        with pytest.raises(ItemError, match="v1: hidden states of 6 segments, but the plan has 4"):
+            self.folds({**artifacts, "many": many})
+
+    def test_videos_of_two_backbones_are_refused(
+        self, artifacts: dict[str, Any], tmp_path: Path
+    ) -> None:
+        write_artifact(tmp_path, np.zeros((6, 4, 5), dtype=np.float32))
+        states = {**artifacts["many"]["states"], "v1": Folder(tmp_path)}
+        many = {**artifacts["many"], "states": states}
+        with pytest.raises(ConfigError, match=r"v1: .* layers 0 to 3 \[5\], those of v0 .* \[3\]"):
             self.folds({**artifacts, "many": many})
 
     def test_fits_that_had_not_converged_are_told(self, artifacts: dict[str, Any]) -> None:

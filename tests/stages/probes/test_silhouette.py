@@ -178,6 +178,24 @@ class TestDistances:
         video = of([rows[:12, None], rows[12:, None]], [labels[:12], labels[12:]])
         assert video.mean[0] == pytest.approx(naive_silhouette(rows, labels), abs=1e-9)
 
+    def test_of_classes_that_are_tight_and_far_apart_no_pair_needs_its_differences(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Which is slow: about the mean of its class a row is not near to the others of it."""
+        counted = []
+        near = distances._near
+
+        def counting(*given: Any) -> Any:
+            left, right, same = given[0], given[1], given[4]
+            counted.append(len(same) - (len(left) if left is right else 0))
+            return near(*given)
+
+        monkeypatch.setattr(distances, "_near", counting)
+        rows = 1e-6 * np.random.default_rng(0).normal(size=(40, 8))
+        rows[20:] += 1.0
+        assert len([*distance_tiles(rows, 20)]) == 3
+        assert sum(counted) <= 40, "but every row to itself"
+
     def test_groups_go_on_over_tiles(self, monkeypatch: pytest.MonkeyPatch) -> None:
         generator = np.random.default_rng(0)
         videos = [generator.normal(size=(n, 1, 4)).astype(np.float32) for n in (13, 2, 9, 1, 8)]
