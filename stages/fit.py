@@ -68,12 +68,13 @@ def compute(job: Job[Settings]) -> Result:
 
 def _fits(settings: Settings, rows: ProbingRows) -> ProbingFits:
     """How scorers are fitted; in memory the rows are read here."""
-    from stages.probes.probing_fits import InMemory, Streamed
+    from stages.probes.probing_fits import InMemory, Streamed, fits_at_once
 
     options = _options(settings, rows)
     if settings.scorer == "logistic" and settings.solver == STREAMING:
         return Streamed(rows, options)
-    return InMemory(rows, rows.all(), settings.scorer, options)
+    values = rows.all(fits_at_once(settings.scorer))
+    return InMemory(rows, values, settings.scorer, options)
 
 
 def _options(settings: Settings, rows: ProbingRows) -> FitOptions:

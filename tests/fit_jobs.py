@@ -1,5 +1,7 @@
 """Probing videos and the jobs of stage fit over them."""
 
+import shutil
+
 import numpy as np
 
 from cache.digest import write_json
@@ -8,7 +10,7 @@ from manifests.table import write_table
 from stages import fit
 from stages.contract import Job
 from tests.payload import Folder
-from tests.states import QUESTION, write_artifact
+from tests.states import QUESTION, write_artifact, write_heads_artifact
 
 FEATURES = {"backbone": "abc", "keyframes": 8}
 LABELS = {
@@ -66,3 +68,16 @@ def many_videos(seed=0, dim=6):
         name: (0.9 * label + generator.normal(size=(n, 4, dim))).astype(np.float32)
         for name, (label, n) in MANY.items()
     }
+
+
+def write_steered(tmp_path, videos):
+    """One head of each of layers 0 and 3, and layer 2 to steer them; the rows of all videos."""
+    rows = []
+    for name, states in sorted(videos.items()):
+        heads = states.reshape(len(states), 1, 4, 2, -1)
+        shutil.rmtree(tmp_path / name / "states/heads.zarr", ignore_errors=True)
+        write_heads_artifact(tmp_path / name / "states", heads)
+        rows.append(np.concatenate([heads[:, 0, 0, 1], heads[:, 0, 3, 0], states[:, 2]], axis=1))
+    choice = {"heads": [[0, 1], [3, 0]], "context": 2}
+    write_json(tmp_path / "choice/choice.json", choice)
+    return choice, np.concatenate(rows)

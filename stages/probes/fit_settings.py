@@ -67,7 +67,7 @@ class Settings:
     steer_epochs: int = recipe(1000, "steps of Adam, over all rows each", check=at_least(1))
     steer_rate: float = recipe(0.01, "learning rate of Adam", check=positive)
     steer_decay: float = recipe(
-        0.003,
+        0.005,
         "weight decay: half of it times the squares of all weights is added to the loss",
         check=at_least(0),
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from stages.probes.fit_settings import STEER
 from stages.probes.probing_rows import ProbingRows
 from stages.probes.scorers import SCORERS, FitOptions, FitReport, Rows, Scorer, fit_logistic
+from stages.probes.scorers.fitting import one_thread
 from stages.probes.spans import Floats, Ints
 
 
@@ -21,6 +24,11 @@ class ProbingFits(Protocol):
         """Of all probing videos."""
         ...
 
+    @property
+    def at_once(self) -> int:
+        """Fits that may run side by side, each in a thread."""
+        ...
+
     def fit(self, videos: Sequence[int]) -> tuple[Scorer, FitReport]:
         """A scorer of these videos alone."""
         ...
@@ -28,6 +36,11 @@ class ProbingFits(Protocol):
     def score(self, scorer: Scorer, videos: Sequence[int]) -> Floats:
         """What a scorer gives to the rows of some videos, one after the other."""
         ...
+
+
+def fits_at_once(kind: str) -> int:
+    """How many fits of a kind, with their rows in memory, run side by side."""
+    return 2 if kind == STEER else 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +52,11 @@ class InMemory:
     """[count, dim]"""
     kind: str
     options: FitOptions
+
+    @property
+    def at_once(self) -> int:
+        """Two of our own optimiser; the warnings of scikit-learn's are caught for a whole process."""
+        return fits_at_once(self.kind)
 
     def fit(self, videos: Sequence[int]) -> tuple[Scorer, FitReport]:
         """Fit by the kind's own solver."""
@@ -65,6 +83,11 @@ class Streamed:
 
     rows: ProbingRows
     options: FitOptions
+
+    @property
+    def at_once(self) -> int:
+        """Two: one computes while the other reads."""
+        return 2
 
     def fit(self, videos: Sequence[int]) -> tuple[Scorer, FitReport]:
         """Logistic regression by passes over the store."""
@@ -101,13 +124,18 @@ def held_out(fits: ProbingFits, fold: Ints) -> HeldOut:
     folds = int(fold.max()) + 1
     if folds < 2:
         return HeldOut(None, 0, 0)
+
+    def one(number: int) -> tuple[Floats, bool]:
+        scorer, report = fits.fit([int(video) for video in np.flatnonzero(fold != number)])
+        unseen = [int(video) for video in np.flatnonzero(fold == number)]
+        return fits.score(scorer, unseen), report.converged
+
+    # The limit of threads is set before the first fit and lifted after the last one: each sets and
+    # restores it for the whole process.
+    with one_thread(), ThreadPoolExecutor(fits.at_once) as pool:
+        found = list(pool.map(one, range(folds)))
     scores = np.empty(fits.rows.count)
     of_row = np.repeat(fold, [len(labels) for labels in fits.rows.labels])
-    unfinished = 0
-    for number in range(folds):
-        scorer, report = fits.fit([int(v) for v in np.flatnonzero(fold != number)])
-        scores[of_row == number] = fits.score(
-            scorer, [int(v) for v in np.flatnonzero(fold == number)]
-        )
-        unfinished += not report.converged
-    return HeldOut(scores, folds, unfinished)
+    for number, (unseen, _) in enumerate(found):
+        scores[of_row == number] = unseen
+    return HeldOut(scores, folds, sum(not converged for _, converged in found))

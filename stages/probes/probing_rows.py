@@ -18,9 +18,11 @@ from stages.probes.spans import Ints, Spans, read_spans, require_rows
 from stages.probes.states import Rows, probed_states
 from stages.probes.training import label_of, segment_labels
 
-BYTES = 28
-"""Bytes that a fit in memory needs for each number: the row as float32 (4), standardised in float64
-(8), a copy of that which the solver or the resampling makes (8), and 8 while one becomes the other."""
+HELD = 4
+"""Bytes of each number of the rows, float32."""
+FITTED = 30
+"""Bytes that a fit in memory needs for each number, of the kind that needs most (mahalanobis): the rows
+of some videos alone in float32 (4), and three arrays like them in float64 (24)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,12 +76,12 @@ class ProbingRows:
         """The labels of their rows."""
         return np.concatenate([self.labels[video] for video in videos])
 
-    def all(self) -> Rows:
+    def all(self, at_once: int) -> Rows:
         """Every row, float32 [count, dim].
 
-        Raises ConfigError where a fit of so many would not fit in the memory of this machine.
+        Raises ConfigError where so many fits side by side would not fit in this machine's memory.
         """
-        require_memory(self.count, self.dim, memory_bytes())
+        require_memory(self.count, self.dim, at_once, memory_bytes())
         rows = np.empty((self.count, self.dim), dtype=np.float32)
         first = 0
         for found in self.chunks(range(len(self.videos))):
@@ -120,9 +122,9 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def require_memory(rows: int, dim: int, there: int) -> None:
-    """Raise ConfigError where a fit of [rows, dim] in memory needs more bytes than there are."""
-    needed = rows * dim * BYTES
+def require_memory(rows: int, dim: int, at_once: int, there: int) -> None:
+    """Raise ConfigError where fits of [rows, dim] in memory need more bytes than there are."""
+    needed = rows * dim * (HELD + at_once * FITTED)
     if needed > there:
         raise ConfigError(
             f"{rows:,} probing rows of {dim:,} numbers need about {needed / 2**30:.1f} GiB to be "

@@ -1,7 +1,5 @@
 """Stage fit: the scorer of the probing rows at the chosen layer, and what is recorded of it."""
 
-import shutil
-
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -18,7 +16,7 @@ from stages import fit
 from stages.probes.choice import choice_of
 from stages.probes.fit_settings import read_by
 from stages.probes.scorers import SCORERS, FitOptions, SteerOptions, load_scorer
-from tests.fit_jobs import FEATURES, LABELS, make_job, make_videos
+from tests.fit_jobs import FEATURES, LABELS, make_job, make_videos, write_steered
 from tests.states import OTHER, QUESTION, write_heads_artifact
 
 
@@ -163,19 +161,6 @@ def test_heads_that_are_not_kept_are_named(tmp_path):
     write_json(tmp_path / "choice/choice.json", {"heads": [[0, 1]]})
     with pytest.raises(ConfigError, match=r"a: attention heads .* set forward\.heads"):
         fit.compute(job)
-
-
-def write_steered(tmp_path, videos):
-    """One head of each of layers 0 and 3, and layer 2 to steer them; the rows of all videos."""
-    rows = []
-    for name, states in sorted(videos.items()):
-        heads = states.reshape(len(states), 1, 4, 2, -1)
-        shutil.rmtree(tmp_path / name / "states/heads.zarr", ignore_errors=True)
-        write_heads_artifact(tmp_path / name / "states", heads)
-        rows.append(np.concatenate([heads[:, 0, 0, 1], heads[:, 0, 3, 0], states[:, 2]], axis=1))
-    choice = {"heads": [[0, 1], [3, 0]], "context": 2}
-    write_json(tmp_path / "choice/choice.json", choice)
-    return choice, np.concatenate(rows)
 
 
 CHANGED = {"c": 0.3, "balance": "resample", "standardise": False, "max_iter": 500, "seed": 3}

@@ -1,6 +1,9 @@
 """Stage fit: scores of rows that a scorer has not seen, and rows that do not fit in memory."""
 
+import tracemalloc
+
 import numpy as np
+import psutil
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -10,9 +13,19 @@ from manifests.schema import PROBING_SCORES
 from manifests.table import read_table
 from stages import fit
 from stages.probes.folds import video_folds
+from stages.probes.probing_rows import FITTED, HELD, memory_bytes
 from stages.probes.samples import probed_rows
-from stages.probes.scorers import SCORERS, FitOptions, load_scorer
-from tests.fit_jobs import LABELS, MANY, MANY_LABELS, make_job, make_videos, many_videos
+from stages.probes.scorers import SCORERS, FitOptions, SteerOptions, load_scorer
+from tests.fit_jobs import (
+    LABELS,
+    MANY,
+    MANY_LABELS,
+    make_job,
+    make_videos,
+    many_videos,
+    write_steered,
+)
+from tests.fitting import options_of, samples
 
 
 def held_out_of(job):
@@ -44,6 +57,27 @@ def test_a_held_out_score_is_that_of_a_fit_without_the_video(tmp_path, kind):
     assert record["held_out_auc"] == pytest.approx(roc_auc_score(table["label"], held), rel=1e-12)
     assert record["held_out_auc"] < record["train_auc"]
     assert np.abs(held - table["score"].to_numpy()).max() > 1e-3
+
+
+def test_held_out_fits_side_by_side_give_the_bits_of_one_after_the_other(tmp_path):
+    videos = many_videos()
+    job = make_job(tmp_path, videos, labels=MANY_LABELS, scorer="steer", folds=4, steer_epochs=30)
+    _, rows = write_steered(tmp_path, videos)
+    fit.compute(job)
+    names = sorted(MANY)
+    counts = [MANY[name][1] for name in names]
+    labels = np.repeat([MANY[name][0] for name in names], counts)
+    fold = np.repeat(video_folds(np.split(labels, np.cumsum(counts)[:-1]), 4, 0), counts)
+    steer = SteerOptions(heads=2, context=6, epochs=30)
+    options = FitOptions(
+        c=1.0, standardise=True, balance="weights", max_iter=1000, seed=0, steer=steer
+    )
+    expected = np.empty(len(labels))
+    for number in range(4):
+        seen = fold != number
+        scorer, _ = SCORERS["steer"].fit(rows[seen], labels[seen], options)
+        expected[~seen] = scorer.score(rows[~seen])
+    np.testing.assert_array_equal(held_out_of(job)["held_out"].to_numpy(), expected)
 
 
 def test_other_folds_change_the_held_out_scores_and_nothing_else(tmp_path):
@@ -132,12 +166,32 @@ def test_streaming_never_holds_more_than_one_video(tmp_path, monkeypatch):
 
 
 def test_what_does_not_fit_in_memory_names_the_solver(tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.probes.probing_rows.memory_bytes", lambda: 64 * 6 * 28 - 1)
+    needed = 64 * 6 * (HELD + FITTED)
+    monkeypatch.setattr("stages.probes.probing_rows.memory_bytes", lambda: needed - 1)
     with pytest.raises(
-        ConfigError, match=r'64 probing rows of 6 .*: set .* fit.solver = "streaming"'
+        ConfigError, match=r'64 probing rows of 6 .*: set .* fit\.solver = "streaming"'
     ):
         fit.compute(make_job(tmp_path, make_videos(), out="one"))
     fit.compute(make_job(tmp_path, make_videos(), out="two", solver="streaming"))
+    monkeypatch.setattr("stages.probes.probing_rows.memory_bytes", lambda: needed)
+    fit.compute(make_job(tmp_path, make_videos(), out="three"))
+
+
+@pytest.mark.parametrize("kind", ["logistic", "distance", "mahalanobis", "mlp", "steer"])
+@pytest.mark.parametrize("balance", ["weights", "resample"])
+def test_a_fit_needs_no_more_memory_than_it_is_said_to(kind, balance):
+    rows, labels = samples(n=10000, dim=400, share=0.5)
+    chosen = options_of(kind, 400, epochs=2, balance=balance, max_iter=3)
+    SCORERS[kind].fit(rows[:100], labels[:100], chosen)  # what is imported once
+    tracemalloc.start()
+    SCORERS[kind].fit(rows, labels, chosen)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak + rows.nbytes <= FITTED * rows.size
+
+
+def test_the_memory_of_the_machine_is_what_psutil_says():
+    assert memory_bytes() == psutil.virtual_memory().total
 
 
 @pytest.mark.parametrize("solver", ["memory", "streaming"])

@@ -13,8 +13,8 @@ from stages.probes.spans import Floats
 Chunks = Callable[[], Iterator[Rows]]
 """Gives the same rows, in the same order, in every call; how they are cut does not matter."""
 
-BLOCK_NUMBERS = 2**17
-"""Numbers of a block: 1 MiB in float64, which stays in the cache of a core through all that a pass
+BLOCK_NUMBERS = 2**18
+"""Numbers of a block: 2 MiB in float64, which stays in the cache of a core through all that a pass
 does with it."""
 
 

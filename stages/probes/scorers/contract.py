@@ -34,7 +34,7 @@ class SteerOptions:
     epochs: int = 1000
     rate: float = 0.01
     """Learning rate of Adam."""
-    decay: float = 0.003
+    decay: float = 0.005
     """Half of it times the squares of all weights is added to the loss."""
     penalty: float = 0.1
     """lambda: what the mean square of the gate over normal rows counts in the loss."""

@@ -91,12 +91,15 @@ class MahalanobisScorer:
         """
         mean, scale = standard(rows, options)
         means = _class_means(rows, labels)
-        around = (rows - means[labels]) / scale
+        around = rows - means[labels]
+        around /= scale
         if options.balance == "weights":
             shares = np.bincount(labels) / len(labels)
             around /= np.sqrt(2 * shares)[labels, np.newaxis]
+        if options.balance == "resample":
+            around = around[fitted_rows(labels, options)]
         with one_thread():
-            whitening = _whitening(around[fitted_rows(labels, options)])
+            whitening = _whitening(around)
         centres = products((means - mean) / scale, whitening)
         return cls(whitening, centres, mean, scale), CLOSED
 

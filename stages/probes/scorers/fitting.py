@@ -21,14 +21,24 @@ class Outcome:
 
 
 @contextmanager
-def one_thread() -> Iterator[Outcome]:
-    """Fit on one thread; a ConvergenceWarning becomes part of the outcome, others are passed on."""
-    from sklearn.exceptions import ConvergenceWarning
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: sums of a threaded matrix product depend on the number of threads."""
     from threadpoolctl import threadpool_limits
 
+    with threadpool_limits(limits=1):
+        yield
+
+
+@contextmanager
+def watched() -> Iterator[Outcome]:
+    """Fit by scikit-learn on one thread; a ConvergenceWarning becomes part of the outcome.
+
+    Other warnings are passed on. Not for fits in several threads: warnings are caught for all.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
     outcome = Outcome()
-    # One thread: the sums of a threaded matrix product depend on the number of threads.
-    with threadpool_limits(limits=1), warnings.catch_warnings(record=True) as caught:
+    with one_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         yield outcome
     for warning in caught:

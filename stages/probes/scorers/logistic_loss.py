@@ -26,17 +26,19 @@ class LogisticLoss:
     def __call__(self, parameters: Floats) -> tuple[float, Floats]:
         """Loss and gradient at [dim + 1]: the weight of every dimension, then the bias."""
         weight, bias, total = parameters[:-1], parameters[-1], self.weights.sum()
+        # Dividing the weight and the gradient by the scale is dividing every row by it.
+        scaled = weight / self.scale
         loss, gradient = 0.0, np.zeros(len(parameters))
         for first, block in blocks(self.chunks, len(weight)):
             block -= self.mean
-            block /= self.scale
             rows = slice(first, first + len(block))
             counts, labels = self.weights[rows], self.labels[rows]
-            raw = block @ weight + bias
+            raw = block @ scaled + bias
             loss += float(counts @ (np.logaddexp(0.0, raw) - labels * raw))
             pull = counts * (sigmoid(raw) - labels)
             gradient[:-1] += pull @ block
             gradient[-1] += pull.sum()
+        gradient[:-1] /= self.scale
         gradient /= total
         gradient[:-1] += weight / (self.c * total)
         return float(loss / total + weight @ weight / (2 * self.c * total)), gradient

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info
 
-from stages.probes.scorers.fitting import fitted_rows, one_thread, standard
+from stages.probes.scorers.fitting import fitted_rows, standard, watched
 from tests.fitting import options, samples
 
 
@@ -46,7 +46,7 @@ def test_without_resampling_every_row_is_fitted_once(balance: str) -> None:
 
 def warned(*categories: type[Warning]) -> bool:
     """Whether a fit that gives these warnings counts as converged."""
-    with one_thread() as outcome:
+    with watched() as outcome:
         assert {pool["num_threads"] for pool in threadpool_info()} == {1}
         for category in categories:
             warnings.warn("as an optimiser does", category, stacklevel=1)

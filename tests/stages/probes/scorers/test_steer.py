@@ -66,7 +66,7 @@ def test_the_gate_stays_low_on_normal_rows_and_opens_on_anomalous_ones() -> None
         gate = scorer.gate(others)
         assert ((gate >= 0) & (gate <= 1)).all()
         gates[penalty] = gate[truth == 0].mean(), gate[truth == 1].mean()
-    assert gates[0.1][0] < 0.2
+    assert gates[0.1][0] < 0.25
     assert gates[0.1][1] > 0.8
     assert gates[0.0][0] > gates[0.1][0]
 
