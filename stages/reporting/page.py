@@ -165,7 +165,8 @@ def _layers(material: Material) -> dict[str, Any]:
 def _fitted_on(scorer: Mapping[str, Any]) -> str:
     """What a scorer reads, in words; empty where its record does not say."""
     if scorer.get("heads"):
-        return f"on heads {named_heads(scorer['heads'])}"
+        steered = f", steered by layer {scorer['context']}" if "context" in scorer else ""
+        return f"on heads {named_heads(scorer['heads'])}{steered}"
     return f"at layer {scorer['layer']}" if "layer" in scorer else ""
 
 
