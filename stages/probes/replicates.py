@@ -45,7 +45,6 @@ def _drawn(videos: Sequence[ClassMoments], draws: Ints) -> tuple[Floats, Floats,
     mean, m2 = (np.stack([getattr(video, name) for video in videos]) for name in ("mean", "m2"))
     centre = n @ mean / max(1.0, n.sum())
     mean -= centre
-    mean[n == 0] = 0.0
     weights = draws * n
     count = weights.sum(axis=1)
     safe = np.maximum(count, 1.0)[:, None]

@@ -216,6 +216,18 @@ def test_replicates_are_those_of_rows_repeated_as_their_videos_are_drawn(
     assert (found.replicates[2] == 0).all()
 
 
+@pytest.mark.parametrize("rows", [300, 70_001])
+def test_no_count_of_a_long_video_overflows(tmp_path: Path, rows: int) -> None:
+    parts = [np.zeros((rows, 1, 2), dtype=np.float32), np.ones((1, 1, 2), dtype=np.float32)]
+    draws = np.asarray([[1, 1], [3, 1], [301, 2]])  # 21 million rows: more than float32 counts
+    found = entropies(videos(tmp_path, parts), np.concatenate(parts), 4, draws=draws)
+    for times, entropy_ in zip(draws.tolist(), found.replicates[:, 0], strict=True):
+        rare = times[1] / (times[0] * rows + times[1])
+        expected = -(rare * math.log2(rare) + (1 - rare) * math.log2(1 - rare))
+        assert entropy_ == pytest.approx(expected, rel=1e-9)
+    assert found.mean[0] == found.replicates[0, 0]
+
+
 def test_no_unit_of_work_and_no_worker_changes_a_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
