@@ -14,7 +14,7 @@ from stages.contract import Job, Result
 
 if TYPE_CHECKING:
     from stages.probes.choice import Choice
-    from stages.probes.projection import Projection
+    from stages.probes.projection import Components, Projection
     from stages.probes.spans import Floats, Ints
 
 VERSION = 1
@@ -36,7 +36,7 @@ class Settings:
     perplexity: float = recipe(
         30.0, "neighbours that t-SNE looks at, roughly", check=between(1, 1000)
     )
-    iterations: int = recipe(1000, "steps of t-SNE", check=at_least(250))
+    iterations: int = recipe(500, "steps of t-SNE", check=at_least(250))
     seed: int = recipe(0, "seed of the sample and of t-SNE", check=at_least(0))
 
 
@@ -52,6 +52,7 @@ def compute(job: Job[Settings]) -> Result:
     from manifests.table import write_table
     from stages.probes.choice import choice_of
     from stages.probes.probing import probing_labels
+    from stages.probes.projection import components_of
     from stages.probes.silhouette import stratified_rows
 
     settings, begin = job.settings, time.perf_counter()
@@ -62,9 +63,9 @@ def compute(job: Job[Settings]) -> Result:
     pictures, notes = [], []
     wanted = _wanted(job, choice) if settings.methods else {}
     for number, (what, of) in enumerate(wanted.items()):
-        values = _read(job, of, rows)
+        components = components_of(_read(job, of, rows))
         for method in settings.methods:
-            found = _project(method, values, settings)
+            found = _project(method, components, settings)
             if found.points is not None:
                 _add(columns, what, method, rows, found.points)
             pictures.append({"what": what, "method": method, **found.record})
@@ -144,13 +145,13 @@ def _read(job: Job[Settings], of: Choice, rows: _Rows) -> Floats:
     return np.concatenate(parts).astype(np.float64)
 
 
-def _project(method: str, values: Floats, settings: Settings) -> Projection:
+def _project(method: str, components: Components, settings: Settings) -> Projection:
     from stages.probes.projection import neighbours, principal
 
     if method == "pca":
-        return principal(values)
+        return principal(components)
     return neighbours(
-        values,
+        components,
         perplexity=settings.perplexity,
         iterations=settings.iterations,
         seed=settings.seed,

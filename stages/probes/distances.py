@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from stages.probes.spans import Floats, Ints
 
@@ -39,8 +41,8 @@ def distance_tiles(rows: Floats, normal: int) -> Iterator[Tile]:
     that a silhouette divides by; nearer pairs are taken from their differences, and equal rows, of
     which there may be many, have distance 0.
     """
-    same = _numbered(rows)
     about_all = rows - rows.mean(axis=0)
+    same = _Same(rows)
     borders = {0: (0, normal), 1: (normal, len(rows))}
     for label, (start, stop) in borders.items():
         inner = about_all[start:stop]
@@ -48,16 +50,29 @@ def distance_tiles(rows: Floats, normal: int) -> Iterator[Tile]:
         for p, q in _pairs(start, stop, start, stop):
             shifted = (slice(s.start - start, s.stop - start) for s in (p, q))
             left, right = (inner[part] for part in shifted)
-            yield Tile(p, q, _distances(left, right, same[p], same[q]))
+            yield Tile(p, q, _distances(left, right, same, (p, q)))
         if label:
             for p, q in _pairs(*borders[0], *borders[1]):
-                yield Tile(p, q, _distances(about_all[p], about_all[q], same[p], same[q]))
+                yield Tile(p, q, _distances(about_all[p], about_all[q], same, (p, q)))
 
 
-def _numbered(rows: Floats) -> Ints:
-    """A number for every row, [n], the same for rows of the same bytes."""
-    seen: dict[bytes, int] = {}
-    return np.asarray([seen.setdefault(row.tobytes(), len(seen)) for row in rows], dtype=np.int64)
+class _Same:
+    """Which rows are equal; looked at when it is first asked, since mostly nobody has to know."""
+
+    def __init__(self, rows: Floats) -> None:
+        self._rows = rows
+
+    @functools.cached_property
+    def number(self) -> Ints:
+        """A number for every row, the same for rows of the same bytes, [n]."""
+        seen: dict[bytes, int] = {}
+        numbers = [seen.setdefault(row.tobytes(), len(seen)) for row in self._rows]
+        return np.asarray(numbers, dtype=np.int64)
+
+    def differ(self, i: Ints, j: Ints) -> npt.NDArray[np.bool_]:
+        """Whether row i is another than row j, for pairs of different places."""
+        found: npt.NDArray[np.bool_] = self.number[i] != self.number[j]
+        return found
 
 
 def _pairs(start: int, stop: int, first: int, last: int) -> Iterator[tuple[slice, slice]]:
@@ -67,8 +82,8 @@ def _pairs(start: int, stop: int, first: int, last: int) -> Iterator[tuple[slice
             yield slice(p, min(p + TILE, stop)), slice(q, min(q + TILE, last))
 
 
-def _distances(left: Floats, right: Floats, same_left: Ints, same_right: Ints) -> Floats:
-    """Distances of the rows of `left` to those of `right`, which may be the very same."""
+def _distances(left: Floats, right: Floats, same: _Same, places: tuple[slice, slice]) -> Floats:
+    """Distances of the rows of `left` to those of `right`, which stand at these places."""
     norms = [np.einsum("nd,nd->n", part, part) for part in (left, right)]
     total = norms[0][:, None] + norms[1]
     squares: Floats = left @ right.T
@@ -76,17 +91,23 @@ def _distances(left: Floats, right: Floats, same_left: Ints, same_right: Ints) -
     squares += total
     total *= NEAR
     near = np.flatnonzero(squares <= total)
-    squares.flat[near] = _near(left, right, same_left, same_right, near)
+    squares.flat[near] = 0.0
+    i, j = np.divmod(near, len(right))
+    apart = i + places[0].start != j + places[1].start
+    i, j = i[apart], j[apart]
+    if len(i):
+        squares[i, j] = _near(
+            left, right, i, j, same.differ(i + places[0].start, j + places[1].start)
+        )
     return np.sqrt(squares, out=squares)
 
 
-def _near(left: Floats, right: Floats, same_left: Ints, same_right: Ints, near: Ints) -> Floats:
-    """Squared distances of some pairs, numbered row after row, from their differences."""
-    i, j = np.divmod(near, len(right))
-    found = np.zeros(len(near))
-    differ = np.flatnonzero(same_left[i] != same_right[j])
-    for start in range(0, len(differ), PAIRS):
-        at = differ[start : start + PAIRS]
+def _near(left: Floats, right: Floats, i: Ints, j: Ints, differ: npt.NDArray[np.bool_]) -> Floats:
+    """Squared distances of some pairs from their differences, 0 where they do not differ."""
+    found = np.zeros(len(i))
+    known = np.flatnonzero(differ)
+    for start in range(0, len(known), PAIRS):
+        at = known[start : start + PAIRS]
         apart = left[i[at]] - right[j[at]]
         found[at] = np.einsum("nd,nd->n", apart, apart)
     return found

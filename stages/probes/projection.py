@@ -30,30 +30,37 @@ class Projection:
     """What was made otherwise than asked for, or not at all."""
 
 
-def principal(rows: Floats) -> Projection:
-    """The first two principal components of rows [n, dim].
+@dataclass(frozen=True, slots=True, eq=False)
+class Components:
+    """All principal components of some rows; made by `components_of`."""
 
-    `explained` in the record are their shares of the variance. The sign of a component, which means
-    nothing, is such that its largest coordinate is positive.
-    """
-    scores, shares = _components(rows)
-    return Projection(scores[:, :2], {"explained": shares[:2].tolist()})
+    scores: Floats
+    """[rows, components], at least two of them."""
+    shares: Floats
+    """Of the variance, [components]; 0 where nothing varies."""
 
 
-def neighbours(rows: Floats, *, perplexity: float, iterations: int, seed: int) -> Projection:
-    """t-SNE (van der Maaten and Hinton 2008) of rows [n, dim] by scikit-learn, on one thread.
+def principal(components: Components) -> Projection:
+    """The first two components; `explained` in the record are their shares of the variance."""
+    return Projection(components.scores[:, :2], {"explained": components.shares[:2].tolist()})
 
-    It begins at the principal components. The perplexity is at most (n - 1) / 3. `kl` in the record
+
+def neighbours(
+    components: Components, *, perplexity: float, iterations: int, seed: int
+) -> Projection:
+    """t-SNE (van der Maaten and Hinton 2008) by scikit-learn, on one thread.
+
+    It begins at the first two components. The perplexity is at most (n - 1) / 3. `kl` in the record
     is the divergence that was reached, `iterations` after how many steps.
     """
     from sklearn.manifold import TSNE
 
-    scores, _ = _components(rows)
-    spread = float(scores[:, 0].std())
-    if len(rows) < LEAST or not spread > 0:
-        why = f"{len(rows)} rows are too few" if len(rows) < LEAST else "all rows are the same"
+    scores = components.scores
+    count, spread = len(scores), float(scores[:, 0].std())
+    if count < LEAST or not spread > 0:
+        why = f"{count} rows are too few" if count < LEAST else "all rows are the same"
         return Projection(None, {"kl": None}, f"no t-SNE: {why}")
-    used = min(perplexity, (len(rows) - 1) / 3)
+    used = min(perplexity, (count - 1) / 3)
     start = (scores[:, :2] / spread * SPREAD).astype(np.float32)
     model = TSNE(
         perplexity=used,
@@ -67,7 +74,7 @@ def neighbours(rows: Floats, *, perplexity: float, iterations: int, seed: int) -
     with threadpool_limits(limits=1):
         points = model.fit_transform(scores[:, :COMPONENTS].astype(np.float32))
     record = {"kl": float(model.kl_divergence_), "iterations": int(model.n_iter_) + 1}
-    note = f"perplexity {used:.3g} instead of {perplexity:g}: there are {len(rows)} rows"
+    note = f"perplexity {used:.3g} instead of {perplexity:g}: there are {count} rows"
     return Projection(
         np.asarray(points, dtype=np.float64),
         {**record, "perplexity": used},
@@ -75,8 +82,11 @@ def neighbours(rows: Floats, *, perplexity: float, iterations: int, seed: int) -
     )
 
 
-def _components(rows: Floats) -> tuple[Floats, Floats]:
-    """All principal components of rows [n, dim], at least 2, and their shares of the variance."""
+def components_of(rows: Floats) -> Components:
+    """The principal components of rows [n, dim], on one thread.
+
+    The sign of a component, which means nothing, is such that its largest coordinate is positive.
+    """
     with threadpool_limits(limits=1):
         centred = rows - rows.mean(axis=0)
         left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
@@ -87,4 +97,4 @@ def _components(rows: Floats) -> tuple[Floats, Floats]:
     largest = scores[np.abs(scores).argmax(axis=0), np.arange(scores.shape[1])]
     scores = np.where(largest < 0, -scores, scores)
     total = float((sizes**2).sum())
-    return scores, sizes**2 / total if total > 0 else np.zeros_like(sizes)
+    return Components(scores, sizes**2 / total if total > 0 else np.zeros_like(sizes))

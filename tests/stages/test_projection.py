@@ -15,7 +15,7 @@ from manifests.schema import PROJECTIONS, SEGMENTS
 from manifests.table import read_table, write_table
 from stages import projection
 from stages.contract import Job
-from stages.probes.projection import principal
+from stages.probes.projection import components_of, principal
 from stages.probes.silhouette import stratified_rows
 from tests.payload import Folder
 from tests.states import QUESTION, write_artifact, write_heads_artifact
@@ -79,7 +79,7 @@ def test_the_lowest_the_chosen_and_the_last_layer_are_drawn(tmp_path: Path) -> N
         assert part["segment"].tolist() == [s for n in LENGTHS for s in range(n)]
         assert part["label"].tolist() == [i % 2 for i, n in enumerate(LENGTHS) for _ in range(n)]
         rows = np.concatenate(made_rows())[:, place].astype(np.float64)
-        expected = principal(rows).points
+        expected = principal(components_of(rows)).points
         assert expected is not None
         np.testing.assert_allclose(part[["x", "y"]].to_numpy(), expected, rtol=1e-9)
 
@@ -103,7 +103,7 @@ def test_every_picture_is_of_one_sample_that_keeps_the_classes(tmp_path: Path) -
         assert [*zip(part["video_id"], part["segment"], strict=True)] == [where[k] for k in kept]
         assert part["label"].tolist() == labels[kept].tolist()
     rows = np.concatenate(made_rows())[kept, 1].astype(np.float64)
-    expected = principal(rows).points
+    expected = principal(components_of(rows)).points
     assert expected is not None
     drawn = found[found["what"] == "layer 3"][["x", "y"]].to_numpy()
     np.testing.assert_allclose(drawn, expected, rtol=1e-9)
@@ -116,7 +116,7 @@ def test_of_chosen_heads_their_rows_are_drawn(tmp_path: Path) -> None:
     found = read_table(job.out / "projections.parquet", PROJECTIONS).to_pandas()
     assert set(found["what"]) == {"heads"}
     rows = np.concatenate(made_rows())[:, :2].reshape(43, 12).astype(np.float64)
-    expected = principal(rows).points
+    expected = principal(components_of(rows)).points
     assert expected is not None
     np.testing.assert_allclose(found[["x", "y"]].to_numpy(), expected, rtol=1e-9)
 

@@ -10,14 +10,14 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 from threadpoolctl import threadpool_limits
 
-from stages.probes.projection import Projection, neighbours, principal
+from stages.probes.projection import Projection, components_of, neighbours, principal
 from stages.probes.spans import Floats
 
 
 def tsne(rows: Floats, **changed: float) -> Projection:
     given = {"perplexity": 30.0, "iterations": 250, "seed": 0, **changed}
     return neighbours(
-        rows,
+        components_of(rows),
         perplexity=given["perplexity"],
         iterations=int(given["iterations"]),
         seed=int(given["seed"]),
@@ -34,7 +34,7 @@ def points_of(found: Projection) -> Floats:
 def test_components_are_those_of_scikit_learn_up_to_sign(n: int, dim: int, seed: int) -> None:
     rows = np.random.default_rng(seed).normal(100, 3, size=(n, dim))
     rows[:, 0] *= 5
-    found = principal(rows)
+    found = principal(components_of(rows))
     model = PCA(n_components=min(2, n), svd_solver="full")
     expected = model.fit_transform(rows)
     points = points_of(found)
@@ -52,15 +52,15 @@ def test_components_are_those_of_scikit_learn_up_to_sign(n: int, dim: int, seed:
 
 @pytest.mark.parametrize("rows", [np.ones((6, 3)), np.full((2, 4), 1e300)])
 def test_equal_rows_are_one_point_and_have_no_neighbours(rows: Floats) -> None:
-    assert principal(rows).record == {"explained": [0.0, 0.0]}
-    assert points_of(principal(rows)).tolist() == [[0.0, 0.0]] * len(rows)
+    assert principal(components_of(rows)).record == {"explained": [0.0, 0.0]}
+    assert points_of(principal(components_of(rows))).tolist() == [[0.0, 0.0]] * len(rows)
     assert tsne(rows).points is None
     assert tsne(rows).record == {"kl": None}
 
 
 def test_one_dimension_has_one_component() -> None:
     rows = np.arange(8.0)[:, None]
-    assert points_of(principal(rows))[:, 1].tolist() == [0.0] * 8
+    assert points_of(principal(components_of(rows)))[:, 1].tolist() == [0.0] * 8
     assert points_of(tsne(rows)).shape == (8, 2)
 
 
@@ -85,7 +85,12 @@ def test_the_same_seed_gives_the_same_bits_on_any_threads() -> None:
     found = set()
     for threads in (1, 2, 2):
         with threadpool_limits(limits=threads):
-            found.add((points_of(tsne(rows)).tobytes(), points_of(principal(rows)).tobytes()))
+            found.add(
+                (
+                    points_of(tsne(rows)).tobytes(),
+                    points_of(principal(components_of(rows))).tobytes(),
+                )
+            )
     assert len(found) == 1
 
 
