@@ -27,13 +27,13 @@ LABELS = {
 NORMAL, ANOMALOUS = 15, 17
 
 
-def make_videos(seed=0, dim=DIM):
+def make_videos(seed=0, dim=DIM, times=1):
     """[segments, prompts, layers, heads, head_dim], whose classes lie apart by layer."""
     generator = np.random.default_rng(seed)
     shape = (2, LAYERS, PER_LAYER, dim)
     gap = generator.normal(size=shape) * np.arange(LAYERS)[:, None, None]
     return {
-        name: (generator.normal(size=(n, *shape)) + label * gap).astype(np.float32)
+        name: (generator.normal(size=(times * n, *shape)) + label * gap).astype(np.float32)
         for name, n, label in (("a", 14, 0), ("b", 11, 1), ("c/d.e", 7, 1))
     }
 
@@ -131,9 +131,10 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path):
 
 
 def test_neither_workers_nor_threads_change_a_bit(tmp_path):
-    outs = []
+    # As large as it takes for two BLAS threads to share a product where nobody stops them.
+    videos, outs = make_videos(dim=128, times=2), []
     for workers, threads in ((1, 1), (2, 1), (2, 2), (5, 4)):
-        job = make_job(tmp_path, make_videos(dim=128), out=f"{len(outs)}", workers=workers)
+        job = make_job(tmp_path, videos, out=f"{len(outs)}", workers=workers)
         with threadpool_limits(limits=threads):
             heads.compute(job)
         outs.append({path.name: path.read_bytes() for path in job.out.iterdir()})
