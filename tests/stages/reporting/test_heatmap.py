@@ -89,3 +89,12 @@ def test_the_shade_follows_the_figure() -> None:
     )
     found = [(path.count("M "), float(opacity or 1)) for path, opacity in drawn[:2]]
     assert found == [(1, 0.06), (3, 1.0)]
+
+
+@pytest.mark.parametrize("missing", [0, 1, 3])
+def test_a_head_without_a_figure_has_a_cross_in_its_place(missing: int) -> None:
+    heads = [(layer, 0) for layer in range(5)]
+    text = draw_heads("p", "RSS", heads, [None] * missing + [0.5] * (5 - missing), [(4, 0)])
+    paths = re.findall(r'<path d="([^"]*)"[^>]*style="fill: none; stroke: var\(--muted\)', text)
+    # Two strokes for each in the map, and two for the sign that says what a cross means.
+    assert sorted(path.count("M ") for path in paths) == sorted([2, 2 * missing] if missing else [])
