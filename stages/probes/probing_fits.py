@@ -55,7 +55,7 @@ class InMemory:
 
     @property
     def at_once(self) -> int:
-        """Two of our own optimiser; the warnings of scikit-learn's are caught for a whole process."""
+        """Two where products of large matrices take nearly all of the time; each needs its memory."""
         return fits_at_once(self.kind)
 
     def fit(self, videos: Sequence[int]) -> tuple[Scorer, FitReport]:

@@ -1,5 +1,6 @@
 """Stage fit: scores of rows that a scorer has not seen, and rows that do not fit in memory."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -188,6 +189,16 @@ def test_a_fit_needs_no_more_memory_than_it_is_said_to(kind, balance):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak + rows.nbytes <= FITTED * rows.size
+
+
+def test_the_order_in_which_videos_come_changes_nothing(tmp_path):
+    outs = []
+    for name, order in (("one", 1), ("two", -1)):
+        job = make_job(tmp_path, many_videos(), labels=MANY_LABELS, out=name, folds=3)
+        many = {role: dict(list(given.items())[::order]) for role, given in job.many.items()}
+        fit.compute(dataclasses.replace(job, many=many))
+        outs.append({path.name: path.read_bytes() for path in job.out.iterdir()})
+    assert outs[0] == outs[1]
 
 
 def test_the_memory_of_the_machine_is_what_psutil_says():

@@ -1,23 +1,14 @@
-"""What fits share: standardisation, resampling, one thread, and how scikit-learn's fit ended."""
+"""What fits share: standardisation, resampling, and one thread."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 
 from stages.probes.scorers.contract import FitOptions, Rows
 from stages.probes.spans import Floats, Ints
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How a fit went; to be read after it."""
-
-    converged: bool = True
 
 
 @contextmanager
@@ -27,27 +18,6 @@ def one_thread() -> Iterator[None]:
 
     with threadpool_limits(limits=1):
         yield
-
-
-@contextmanager
-def watched() -> Iterator[Outcome]:
-    """Fit by scikit-learn on one thread; a ConvergenceWarning becomes part of the outcome.
-
-    Other warnings are passed on. Not for fits in several threads: warnings are caught for all.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-
-    outcome = Outcome()
-    with one_thread(), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        yield outcome
-    for warning in caught:
-        if issubclass(warning.category, ConvergenceWarning):
-            outcome.converged = False
-        else:
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
 
 
 def standard(rows: Rows, options: FitOptions) -> tuple[Floats, Floats]:

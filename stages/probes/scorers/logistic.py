@@ -8,11 +8,12 @@ from typing import ClassVar, Self
 import numpy as np
 
 from stages.probes.scorers.contract import FitOptions, FitReport, Rows, Shapes, require_tensors
+from stages.probes.scorers.convergence import watched
 from stages.probes.scorers.fitting import (
     fitted_rows,
+    one_thread,
     row_weights,
     standard,
-    watched,
 )
 from stages.probes.scorers.logistic_loss import LogisticLoss
 from stages.probes.scorers.rowwise import sigmoid, standardised
@@ -54,7 +55,7 @@ class LogisticScorer:
             class_weight="balanced" if options.balance == "weights" else None,
             max_iter=options.max_iter,
         )
-        with watched() as outcome:
+        with one_thread(), watched() as outcome:
             model.fit(((rows - mean) / scale)[chosen], labels[chosen])
             weight = np.ascontiguousarray(model.coef_[0], dtype=np.float64)
             bias = np.asarray(model.intercept_, dtype=np.float64)

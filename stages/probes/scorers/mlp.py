@@ -9,7 +9,8 @@ import numpy as np
 
 from cache.errors import DamagedArtifact
 from stages.probes.scorers.contract import FitOptions, FitReport, Rows, Shapes, require_tensors
-from stages.probes.scorers.fitting import row_weights, standard, watched
+from stages.probes.scorers.convergence import watched
+from stages.probes.scorers.fitting import one_thread, row_weights, standard
 from stages.probes.scorers.rowwise import products, sigmoid, standardised
 from stages.probes.spans import Floats, Ints
 
@@ -65,7 +66,7 @@ class MlpScorer:
             max_fun=15 * options.max_iter,
             random_state=options.seed,
         )
-        with watched() as outcome:
+        with one_thread(), watched() as outcome:
             model.fit((rows - mean) / scale, labels, sample_weight=row_weights(labels, options))
         scorer = cls(
             hidden=np.ascontiguousarray(model.coefs_[0].T),

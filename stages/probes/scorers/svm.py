@@ -8,7 +8,8 @@ from typing import ClassVar, Self
 import numpy as np
 
 from stages.probes.scorers.contract import FitOptions, FitReport, Rows, Shapes, require_tensors
-from stages.probes.scorers.fitting import fitted_rows, standard, watched
+from stages.probes.scorers.convergence import watched
+from stages.probes.scorers.fitting import fitted_rows, one_thread, standard
 from stages.probes.scorers.rowwise import sigmoid, squared_distances, standardised
 from stages.probes.spans import Floats, Ints
 
@@ -63,7 +64,7 @@ class SvmScorer:
             class_weight="balanced" if options.balance == "weights" else None,
             max_iter=min(options.max_iter * len(fitted), MOST_STEPS),
         )
-        with watched() as outcome:
+        with one_thread(), watched() as outcome:
             model.fit(fitted, labels[chosen])
         scorer = cls(
             support=np.ascontiguousarray(model.support_vectors_, dtype=np.float64),

@@ -1,17 +1,14 @@
-"""Standardisation, resampling, and what becomes of the warnings of a fit."""
+"""Standardisation, resampling, and one thread."""
 
 from __future__ import annotations
-
-import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info
 
-from stages.probes.scorers.fitting import fitted_rows, standard, watched
+from stages.probes.scorers.fitting import fitted_rows, one_thread, standard
 from tests.fitting import options, samples
 
 
@@ -44,22 +41,6 @@ def test_without_resampling_every_row_is_fitted_once(balance: str) -> None:
     assert fitted_rows(labels, options(balance=balance)).tolist() == list(range(90))
 
 
-def warned(*categories: type[Warning]) -> bool:
-    """Whether a fit that gives these warnings counts as converged."""
-    with watched() as outcome:
+def test_one_thread_is_one_thread() -> None:
+    with one_thread():
         assert {pool["num_threads"] for pool in threadpool_info()} == {1}
-        for category in categories:
-            warnings.warn("as an optimiser does", category, stacklevel=1)
-    return outcome.converged
-
-
-def test_a_convergence_warning_becomes_an_outcome() -> None:
-    assert warned()
-    assert not warned(ConvergenceWarning)
-
-
-def test_another_warning_is_passed_on() -> None:
-    with pytest.warns(RuntimeWarning, match="as an optimiser does") as seen:
-        converged = warned(RuntimeWarning, ConvergenceWarning)
-    assert not converged
-    assert [warning.category for warning in seen] == [RuntimeWarning]
