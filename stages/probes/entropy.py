@@ -27,8 +27,8 @@ ReadLayer = Callable[[int], npt.NDArray[np.float32]]
 
 CELLS = 1 << 20
 """Cells of the histograms that one task fills at most."""
-TABLES = 1 << 26
-"""The same times the videos, where every video's counts are kept for the replicates: 128 MB."""
+TABLES = 1 << 25
+"""The same times the videos, where every video's counts are kept for the replicates: 64 MB."""
 DRAWN = 1 << 17
 """Cells of replicates that are summed up at once."""
 LAYERS = 4
