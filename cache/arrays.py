@@ -138,10 +138,13 @@ class States:
 
         Raises IndexError that names what is there, DamagedArtifact.
         """
-        _require_prompt(prompt, self.prompts)
-        if number not in self.layers:
-            raise IndexError(f"layer {number} asked for, there are {ranges_of(self.layers)}")
-        return self.array.slot(prompt * len(self.layers) + self.layers.index(number))
+        return self.array.slot(self._slot(number, prompt))
+
+    def rows(
+        self, number: int, segments: NDArray[np.int64], prompt: int = 0
+    ) -> NDArray[np.float32]:
+        """Some increasing segments of one layer, float32 [segments, dim]; raises as `layer` does."""
+        return self.array.rows_of(self._slot(number, prompt), segments)
 
     def stored(
         self,
@@ -161,6 +164,13 @@ class States:
         return self.array.stored(
             shard, ([first + place for place in group] for group in groups), buffer
         )
+
+    def _slot(self, number: int, prompt: int) -> int:
+        """Where a layer lies; raises IndexError that names what is there."""
+        _require_prompt(prompt, self.prompts)
+        if number not in self.layers:
+            raise IndexError(f"layer {number} asked for, there are {ranges_of(self.layers)}")
+        return prompt * len(self.layers) + self.layers.index(number)
 
     def __repr__(self) -> str:
         """Sizes and dtype, never data."""

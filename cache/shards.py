@@ -134,6 +134,23 @@ class ShardedArray:
                 widen(stored[0], self.logical_dtype, found[self.segments_of(shard)])
         return found
 
+    def rows_of(self, slot: int, segments: NDArray[np.int64]) -> NDArray[np.float32]:
+        """One slot of some increasing segments, float32 [segments, width]; raises DamagedArtifact.
+
+        Shards without any of them are not read, and no other row is kept in memory.
+        """
+        found = np.empty((len(segments), self.shape[2]), dtype=np.float32)
+        buffer = self.form.buffer()
+        for shard in range(self.shards):
+            held = self.segments_of(shard)
+            first, stop = np.searchsorted(segments, (held.start, held.stop))
+            if first == stop:
+                continue
+            for stored in self.stored(shard, [[slot]], buffer):
+                wanted = stored[0][segments[first:stop] - held.start]
+                widen(wanted, self.logical_dtype, found[first:stop])
+        return found
+
     def stored(
         self, shard: int, groups: Iterable[Sequence[int]], buffer: NDArray[np.uint8]
     ) -> Iterator[NDArray[Any]]:

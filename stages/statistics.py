@@ -111,7 +111,7 @@ def _silhouette(
 
     settings = job.settings
     return silhouette_per_layer(
-        [video.layer for video in states],
+        [video.rows for video in states],
         list(labels.values()),
         moments.layers,
         most=settings.silhouette_samples,

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 import dask
 import numpy as np
+import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from stages.probes.distances import Tile, distance_tiles
-from stages.probes.entropy import ReadLayer
 from stages.probes.spans import Floats, Ints
+
+ReadRows = Callable[[int, Ints], npt.NDArray[np.float32]]
+"""Gives some hidden states of one video, at the layer of a number and of increasing segments,
+[segments, dim] float32."""
 
 REPLICATES = 256
 """Replicates that are computed at a time: 4 MB for each thousand rows and figure."""
@@ -36,7 +40,7 @@ class Silhouettes:
 class _Sample:
     """The rows that are used: normal before anomalous, and of each class video after video."""
 
-    parts: list[tuple[ReadLayer, Ints]]
+    parts: list[tuple[ReadRows, Ints]]
     """How the rows of a video are read, and which of its segments they are."""
     order: Ints
     """[n]: from the order in which they are read to the order here."""
@@ -89,7 +93,7 @@ def stratified_rows(labels: Ints, most: int, seed: int) -> Ints:
 
 
 def silhouette_per_layer(
-    videos: Sequence[ReadLayer],
+    videos: Sequence[ReadRows],
     labels: Sequence[Ints],
     layers: Sequence[int],
     *,
@@ -123,7 +127,7 @@ def silhouette_per_layer(
     return Silhouettes(np.asarray(mean), np.asarray(error), sample.rows, stacked)
 
 
-def _sampled(videos: Sequence[ReadLayer], labels: Sequence[Ints], kept: Ints) -> _Sample:
+def _sampled(videos: Sequence[ReadRows], labels: Sequence[Ints], kept: Ints) -> _Sample:
     together = np.concatenate(labels)
     borders = np.cumsum([len(part) for part in labels])[:-1]
     owner = np.searchsorted(borders, kept, side="right")
@@ -145,7 +149,7 @@ def _sampled(videos: Sequence[ReadLayer], labels: Sequence[Ints], kept: Ints) ->
 
 def _of_layer(sample: _Sample, layer: int, draws: Ints) -> tuple[float, float, Floats]:
     """Mean silhouette of a layer, its standard error, and that of every replicate."""
-    parts = [read(layer)[rows] for read, rows in sample.parts]
+    parts = [read(layer, rows) for read, rows in sample.parts]
     rows = np.concatenate(parts)[sample.order].astype(np.float64)
     sums = np.zeros((sample.rows, len(sample.starts)))
     tiles: list[Tile] = []

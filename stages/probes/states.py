@@ -50,12 +50,17 @@ class ProbedStates:
 
         Raises ConfigError that names the kept layers where it is not one of them, DamagedArtifact.
         """
-        if number not in self.layers:
-            raise ConfigError(
-                f"{self.item}: layer {number} is needed, its hidden states have layers "
-                f"{ranges_of(self.layers)}; keep that layer too with forward.layers"
-            )
+        self._require(number)
         return self.states.layer(number, self.prompt)
+
+    def rows(self, number: int, segments: npt.NDArray[np.int64]) -> Rows:
+        """Some increasing segments of one layer, float32 [segments, dim].
+
+        However long the video is, no more than a shard of it is in memory besides. Raises as
+        `layer` does.
+        """
+        self._require(number)
+        return self.states.rows(number, segments, self.prompt)
 
     @property
     def logical_dtype(self) -> str:
@@ -78,6 +83,14 @@ class ProbedStates:
         """
         buffer = self.states.array.form.buffer(max(len(group) for group in groups))
         return self.states.stored(shard, groups, buffer, self.prompt)
+
+    def _require(self, number: int) -> None:
+        """Raise ConfigError unless a layer is kept."""
+        if number not in self.layers:
+            raise ConfigError(
+                f"{self.item}: layer {number} is needed, its hidden states have layers "
+                f"{ranges_of(self.layers)}; keep that layer too with forward.layers"
+            )
 
 
 def probed_states(item: str, payload: Payload, question: str) -> ProbedStates:

@@ -71,11 +71,25 @@ def test_a_layer_is_read_by_its_number_and_prompt(
             found = states.layer(number, prompt)
             assert found.dtype == np.float32
             np.testing.assert_array_equal(found, values[:, prompt, place])
+            some = np.flatnonzero(np.random.default_rng(segments).random(segments) < 0.4)
+            np.testing.assert_array_equal(states.rows(number, some, prompt), found[some])
         places, buffer = range(len(layers)), states.array.form.buffer(len(layers))
         for shard in range(states.array.shards):
             (block,) = states.stored(shard, [places], buffer, prompt)
             mine = stored[states.array.segments_of(shard), prompt].swapaxes(0, 1)
             assert block.tobytes() == mine.tobytes()
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_shards_without_a_wanted_row_are_not_read(tmp_path: Path) -> None:
+    stored, values = sample(8, 1, 2, 5)
+    states = write(tmp_path / "s", stored, [0, 1])
+    for shard in (0, 2):
+        path = tmp_path / "s" / "c" / str(shard) / "0" / "0"
+        path.write_bytes(path.read_bytes()[::-1])
+    np.testing.assert_array_equal(states.rows(1, np.asarray([3, 5])), values[[3, 5], 0, 1])
+    with pytest.raises(DamagedArtifact):
+        states.rows(1, np.asarray([3, 6]))
 
 
 @pytest.mark.usefixtures("small_shards")

@@ -30,7 +30,7 @@ def of(
 ) -> Silhouettes:
     """The silhouettes of videos [segments, layers, dim]."""
     given = {"most": 1000, "seed": 0, "draws": np.zeros((0, len(videos)), np.int64), "workers": 2}
-    reads = [lambda layer, v=v: v[:, layer] for v in videos]
+    reads = [lambda layer, rows, v=v: v[rows, layer] for v in videos]
     return silhouette_per_layer(reads, labels, layers, progress=quiet, **{**given, **changed})
 
 
@@ -305,7 +305,7 @@ def test_layers_are_read_by_their_numbers() -> None:
     numbers = [2, 16, 31]
     plain, by_number = (
         silhouette_per_layer(
-            [lambda n, v=v, order=order: v[:, order.index(n)] for v in videos],
+            [lambda n, rows, v=v, order=order: v[rows, order.index(n)] for v in videos],
             labels, order, most=100, seed=0, draws=np.zeros((0, 2), np.int64), workers=2,
             progress=quiet,
         ).mean.tolist()
