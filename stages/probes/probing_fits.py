@@ -15,6 +15,10 @@ from stages.probes.scorers import SCORERS, FitOptions, FitReport, Rows, Scorer, 
 from stages.probes.scorers.fitting import one_thread
 from stages.probes.spans import Floats, Ints
 
+SIDE_BY_SIDE = ("mlp", STEER)
+"""Kinds of which two fits are run at once: products of matrices take nearly all of their time, and the
+memory of two is there."""
+
 
 class ProbingFits(Protocol):
     """How scorers of one kind are fitted on probing videos, which are named by their places."""
@@ -40,7 +44,7 @@ class ProbingFits(Protocol):
 
 def fits_at_once(kind: str) -> int:
     """How many fits of a kind, with their rows in memory, run side by side."""
-    return 2 if kind == STEER else 1
+    return 2 if kind in SIDE_BY_SIDE else 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,8 @@ from stages.probes.spans import Floats, Ints
 
 MOST_STEPS = 2**31 - 1
 """LIBSVM counts its steps in 32 bits."""
+MOST_PAIRS = 2
+"""Rows for each dimension up to which all pairs of them are kept: twice the memory of the rows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +52,9 @@ class SvmScorer:
         """Fit by scikit-learn's SVC, on one thread.
 
         Standardisation uses the rows as given; balancing comes after it. LIBSVM changes two
-        coefficients in a step, so an iteration is as many steps as there are fitted rows.
+        coefficients in a step, so an iteration is as many steps as there are fitted rows. The kernel
+        of all pairs of rows is made beforehand, by products of matrices, where it takes no more
+        memory than a few copies of the rows: LIBSVM goes through them pair by pair.
         """
         from sklearn.svm import SVC
 
@@ -58,16 +62,18 @@ class SvmScorer:
         chosen = fitted_rows(labels, options)
         fitted = ((rows - mean) / scale)[chosen]
         gamma = _gamma(fitted)
+        pairs = len(fitted) <= MOST_PAIRS * fitted.shape[1]
         model = SVC(
             C=options.c,
+            kernel="precomputed" if pairs else "rbf",
             gamma=gamma,
             class_weight="balanced" if options.balance == "weights" else None,
             max_iter=min(options.max_iter * len(fitted), MOST_STEPS),
         )
         with one_thread(), watched() as outcome:
-            model.fit(fitted, labels[chosen])
+            model.fit(_kernel(fitted, fitted, gamma) if pairs else fitted, labels[chosen])
         scorer = cls(
-            support=np.ascontiguousarray(model.support_vectors_, dtype=np.float64),
+            support=np.ascontiguousarray(fitted[model.support_]),
             dual=np.ascontiguousarray(model.dual_coef_[0], dtype=np.float64),
             bias=np.asarray(model.intercept_, dtype=np.float64),
             gamma=np.asarray([gamma]),
@@ -83,7 +89,7 @@ class SvmScorer:
         Raises ConfigError for rows of another width.
         """
         standard_rows = standardised(rows, self.mean, self.scale)
-        kernel = np.exp(-self.gamma[0] * squared_distances(standard_rows, self.support))
+        kernel = _kernel(standard_rows, self.support, self.gamma[0])
         decision: Floats = np.einsum("nm,m->n", kernel, self.dual) + self.bias[0]
         return decision
 
@@ -103,6 +109,13 @@ class SvmScorer:
         """The scorer that gave these tensors; raises DamagedArtifact where they cannot be its."""
         require_tensors(cls.kind, cls.shapes, tensors)
         return cls(**tensors)
+
+
+def _kernel(rows: Floats, others: Floats, gamma: float) -> Floats:
+    """exp(-gamma |x - y|^2) of every row x and every other y: float64 [n, m]."""
+    found = squared_distances(rows, others)
+    found *= -gamma
+    return np.exp(found, out=found)
 
 
 def _gamma(rows: Floats) -> float:
