@@ -81,7 +81,7 @@ def test_two_workers_over_tcp_one_of_them_killed(own_demo: Demo, tmp_path: Path)
     fresh = digests(own_demo.folder / "fresh")
     assert fresh == {k: v for k, v in expected.items() if k.split("/")[0] in
                      {"index", "decode", "sample", "forward", "moments", "statistics", "select",
-                      "fit", "score", "localize"}}  # fmt: skip
+                      "fit", "score", "threshold", "localize"}}  # fmt: skip
 
 
 @pytest.mark.slow

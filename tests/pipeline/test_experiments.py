@@ -132,15 +132,20 @@ def test_every_row_of_a_shipped_family_can_be_configured(name: str) -> None:
     assert len({config.store for config in runs.bases.values()}) == 1
 
 
-@pytest.mark.parametrize("name", DEMONSTRATIONS)
-def test_families_of_the_demonstration_fit_the_run_that_it_makes(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "experiments" / f"{name}.toml"
+def beside_a_demonstration(folder: Path, name: str) -> Path:
+    """A copy of a family where it finds the configuration of a demonstration."""
+    path = folder / "experiments" / f"{name}.toml"
     path.parent.mkdir()
     path.write_text((FOLDER / path.name).read_text())
-    base = tmp_path / "runs" / "demo" / "run.toml"
+    base = folder / "runs" / "demo" / "run.toml"
     base.parent.mkdir(parents=True)
     base.write_text(demo_config("demo"))
-    runs = prepare(load_family(path), ())
+    return path
+
+
+@pytest.mark.parametrize("name", DEMONSTRATIONS)
+def test_families_of_the_demonstration_fit_the_run_that_it_makes(tmp_path: Path, name: str) -> None:
+    runs = prepare(load_family(beside_a_demonstration(tmp_path, name)), ())
     assert [column.metric for column in runs.columns] == ["auc", "ap"]
     assert not any(row.published for row in runs.rows)
 
@@ -183,8 +188,8 @@ def test_figures_at_fixed_thresholds_are_those_of_the_thresholded_curve() -> Non
         assert shown == (["auc_thresholded", "ap_thresholded"] if after else ["auc", "ap"])
 
 
-def test_every_selection_meets_every_scorer_on_the_demonstration() -> None:
-    rows = load_family(FOLDER / "probes.toml").rows
+def test_every_selection_meets_every_scorer_on_the_demonstration(tmp_path: Path) -> None:
+    rows = load_family(beside_a_demonstration(tmp_path, "probes")).rows
     found = {
         (r.overrides["select.method"], r.overrides.get("fit.scorer", "logistic")) for r in rows
     }

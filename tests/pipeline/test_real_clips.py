@@ -59,7 +59,8 @@ def test_frames_and_seconds_are_right_for_every_frame_rate(
     done = hiprobe("run", config, "--quiet", "--json", "--set", "explain.max_new_tokens=2")
     assert done.code == 0, done.out
     assert set(done.value()["off"]) == {
-        "moments", "statistics", "heads", "select", "fit", "forward_selected", "evaluate"
+        "moments", "statistics", "heads", "crossvalidate", "select", "fit", "forward_selected",
+        "evaluate", "projection",
     }  # fmt: skip
 
     results = tmp_path / "runs" / "clips"

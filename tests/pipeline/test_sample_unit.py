@@ -80,7 +80,8 @@ def whole(own_demo: Demo, hiprobe: Hiprobe) -> Path:
     probed, tested = len(PROBED), len(TESTED)
     assert built == {
         "sample": probed, "forward": probed, "moments": probed, "statistics": 1, "select": 1,
-        "fit": 1, "score": probed + tested, "localize": probed + tested, "evaluate": 1,
+        "fit": 1, "score": probed + tested, "threshold": 1, "localize": probed + tested,
+        "evaluate": 1,
     }  # fmt: skip
     return own_demo.folder.parent / "whole"
 

@@ -140,7 +140,17 @@ def test_what_cannot_be_right_is_said_before_any_work(
         ),
         (
             {"select.method": "last"},
-            {"select", "fit", "score", "threshold", "localize", "evaluate", "explain", "report"},
+            {
+                "select",
+                "fit",
+                "score",
+                "threshold",
+                "localize",
+                "evaluate",
+                "explain",
+                "projection",
+                "report",
+            },
         ),
     ],
 )
