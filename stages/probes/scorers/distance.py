@@ -13,9 +13,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from cache.errors import DamagedArtifact
 from stages.probes.scorers.contract import FitOptions, FitReport, Rows, Shapes, require_tensors
 from stages.probes.scorers.fitting import fitted_rows, one_thread, standard
-from stages.probes.scorers.rowwise import products, squared_distances, standardised
+from stages.probes.scorers.rowwise import STEP, products, squared_distances, standardised
 from stages.probes.spans import Floats, Ints
 
 LEAST_SHRINKAGE = 1e-6
@@ -75,7 +76,8 @@ class MahalanobisScorer:
         "whitening": ("dim", "dim"), "centres": (2, "dim"), "mean": ("dim",), "scale": ("dim",)
     }  # fmt: skip
     whitening: Floats
-    """[dim, dim]: times a standardised row, its covariance within the classes is the identity."""
+    """[dim, dim], lower triangular: times a standardised row, its covariance within the classes is
+    the identity."""
     centres: Floats
     """[2, dim]: the means of normal and of anomalous rows, standardised and whitened."""
     mean: Floats
@@ -100,13 +102,13 @@ class MahalanobisScorer:
             around = around[fitted_rows(labels, options)]
         with one_thread():
             whitening = _whitening(around)
-        centres = products((means - mean) / scale, whitening)
+        centres = products((means - mean) / scale, whitening, step=STEP)
         return cls(whitening, centres, mean, scale), CLOSED
 
     def score(self, rows: Rows) -> Floats:
         """d_N / (d_N + d_A), float64 [n]; raises ConfigError for rows of another width."""
         standard_rows = standardised(rows, self.mean, self.scale)
-        return _nearness(products(standard_rows, self.whitening), self.centres)
+        return _nearness(products(standard_rows, self.whitening, step=STEP), self.centres)
 
     def tensors(self) -> dict[str, Floats]:
         """whitening [dim, dim], centres [2, dim], mean [dim], scale [dim]."""
@@ -116,6 +118,11 @@ class MahalanobisScorer:
     def from_tensors(cls, tensors: dict[str, Floats]) -> Self:
         """The scorer that gave these tensors; raises DamagedArtifact where they cannot be its."""
         require_tensors(cls.kind, cls.shapes, tensors)
+        if np.triu(tensors["whitening"], 1).any():
+            raise DamagedArtifact(
+                "whitening of a scorer of kind mahalanobis has numbers above its diagonal, expected "
+                "a lower triangular matrix"
+            )
         return cls(**tensors)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.covariance import LedoitWolf, ledoit_wolf
 from sklearn.neighbors import NearestCentroid
 
+from cache.errors import DamagedArtifact
 from stages.probes.scorers import SCORERS, DistanceScorer, MahalanobisScorer, Rows
 from stages.probes.spans import Floats, Ints
 from tests.fitting import options, samples
@@ -170,3 +171,12 @@ def test_in_more_dimensions_than_rows_the_covariance_is_shrunk_and_regular() -> 
     assert values.min() > 0.01 * values.max()
     scores = scorer.score(rows)
     assert scores[labels == 0].max() < scores[labels == 1].min()
+
+
+def test_a_whitening_that_is_not_triangular_is_none_of_ours() -> None:
+    rows, labels = samples(n=60, dim=9)
+    tensors = MahalanobisScorer.fit(rows, labels, options())[0].tensors()
+    assert not np.triu(tensors["whitening"], 1).any()
+    tensors["whitening"] = tensors["whitening"].T.copy()
+    with pytest.raises(DamagedArtifact, match="above its diagonal"):
+        MahalanobisScorer.from_tensors(tensors)
