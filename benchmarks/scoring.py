@@ -65,6 +65,7 @@ CHANGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("nearest mean", ("fit.scorer=distance",)),
     ("Mahalanobis", ("fit.scorer=mahalanobis",)),
     ("MLP", ("fit.scorer=mlp",)),
+    ("MLP, nothing held out", ("fit.scorer=mlp", "fit.folds=0")),
     ("SVM", ("fit.scorer=svm",)),
 )
 

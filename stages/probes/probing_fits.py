@@ -15,7 +15,7 @@ from stages.probes.scorers import SCORERS, FitOptions, FitReport, Rows, Scorer, 
 from stages.probes.scorers.fitting import one_thread
 from stages.probes.spans import Floats, Ints
 
-SIDE_BY_SIDE = ("mlp", STEER)
+SIDE_BY_SIDE = ("mlp", "svm", STEER)
 """Kinds of which two fits are run at once: products of matrices take nearly all of their time, and the
 memory of two is there."""
 
