@@ -12,9 +12,9 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from threadpoolctl import threadpool_limits
 
-from stages.probes.entropy import ReadLayer
 from stages.probes.scorers import FitOptions, LogisticScorer, Rows
 from stages.probes.spans import Floats, Ints
+from stages.probes.states import ReadLayer
 
 REPLICATES = 64
 """Replicates that are counted at a time: 10 MB for 20,000 rows."""

@@ -22,9 +22,6 @@ from stages.probes.spans import Floats, Ints
 from stages.probes.states import ProbedStates
 from stages.probes.tasks import Scheduler, computed, follow, joined, task
 
-ReadLayer = Callable[[int], npt.NDArray[np.float32]]
-"""Gives the hidden states of one video at the layer of a number, [segments, dim] float32."""
-
 CELLS = 1 << 20
 """Cells of the histograms that one task fills at most."""
 TABLES = 1 << 25

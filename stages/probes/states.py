@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from cache.ranges import ranges_of
 from stages.contract import Payload
 
 Rows = npt.NDArray[np.float32]
+ReadLayer = Callable[[int], Rows]
+"""Gives the hidden states of one video at the layer of a number, [segments, dim]."""
 Stored = npt.NDArray[Any]
 """Numbers as they lie on disk: float32, float16, or bfloat16 as uint16 bits."""
 
