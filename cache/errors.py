@@ -8,6 +8,7 @@ HiprobeError
 │   ├── NotAStore          the folder exists and is not a hiprobe store                     exit 2
 │   ├── StoreTooNew        the store or a table was written by a newer hiprobe              exit 2
 │   ├── MissingArtifact    an artifact was expected in the store and is not there           exit 5
+│   │   └── EvictedArtifact    its record is there, its payload was given up                exit 5
 │   └── DamagedArtifact    a committed file is gone, has another size or another digest     exit 5
 └── RunStopped             the whole run cannot go on (disk full, everything fails)         exit 1
 """
@@ -45,6 +46,15 @@ class StoreTooNew(StoreError, ConfigError):
 
 class MissingArtifact(StoreError, FileNotFoundError):
     """An artifact that was asked for by key is not committed in this store."""
+
+
+class EvictedArtifact(MissingArtifact):
+    """An artifact whose payload was evicted is to be read; a run makes it again."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+        """<stage>/<key>."""
 
 
 class DamagedArtifact(StoreError):

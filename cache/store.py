@@ -1,10 +1,6 @@
 """The store: artifacts by stage and key, published in one step or not at all.
 
-<store>/CACHEDIR.TAG  format.json
-<store>/<stage>/<ab>/<key>/     one artifact: payload files and commit.json
-<store>/catalog/                what is committed, for fast looking: rebuildable, never the truth
-<store>/staging/                drafts, and the finished parts of long items
-<store>/claims/  quarantine/
+Stores that are only read (`shared`) may lie under one: what is not in it is looked for there.
 """
 
 from __future__ import annotations
@@ -13,89 +9,33 @@ import contextlib
 import errno
 import functools
 import os
-import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
-from cache.atomic import clock_of, replace_json, sync_folder, sync_tree, walk
+from cache.artifact import EVICTED, Artifact, evicted
+from cache.atomic import clock_of, sync_folder, sync_tree, walk
 from cache.claims import Claims, is_alive, this_host
 from cache.commit import RECORD, Commit, FileEntry, content_digest, read_commit
-from cache.digest import file_digest, read_json
-from cache.errors import DamagedArtifact, MissingArtifact, NotAStore, StoreTooNew
+from cache.digest import file_digest
+from cache.errors import DamagedArtifact, MissingArtifact
 from cache.keys import Keymaker, canonical
-
-FORMAT = 1
-MARK = "format.json"
-SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55\n# This is a hiprobe store; backup programs may leave it out.\n"
-OTHER_FOLDERS = ("catalog", "staging", "claims", "quarantine")
-PARTS = "parts"
-IS_KEY = re.compile(r"[0-9a-f]{64}").fullmatch
+from cache.layout import IS_KEY, PARTS, check_format, is_stage, open_root
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """A committed artifact, opened for reading."""
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The artifact folders of one stage, by name alone: none of them was opened."""
 
-    stage: str
-    key: str
-    path: Path
-
-    @functools.cached_property
-    def commit(self) -> Commit:
-        """Its record. Raises DamagedArtifact where it cannot be read."""
-        return read_commit(self.path)
-
-    @property
-    def digest(self) -> str:
-        """Its content digest."""
-        return self.commit.digest
-
-    def holds(self, name: str) -> bool:
-        """Whether its record lists a file, or a folder of files, of this name."""
-        return any(e.path == name or e.path.startswith(f"{name}/") for e in self.commit.files)
-
-    def file(self, name: str) -> Path:
-        """The path of a payload file, or of a folder of them, checked against the record.
-
-        Every listed file must be there with its size, and a file asked for by its own name must
-        have its digest (Parquet and safetensors would give a flipped bit as another number; the
-        shards in a Zarr folder carry checksums of their own): raises DamagedArtifact, naming the
-        file, otherwise.
-        """
-        listed = [e for e in self.commit.files if e.path == name or e.path.startswith(f"{name}/")]
-        if not listed:
-            raise DamagedArtifact(f"artifact {self.stage}/{self.key} does not hold {name}")
-        for entry in listed:
-            check_size(self, entry)
-            if entry.path == name and file_digest(self.path / name) != entry.sha256:
-                raise DamagedArtifact(
-                    f"artifact {self.stage}/{self.key}: {name} does not have the digest of its "
-                    "record; `hiprobe cache repair --full` sets it aside and the next run makes it "
-                    "again"
-                )
-        return self.path / name
-
-
-def check_size(artifact: Artifact, entry: FileEntry) -> None:
-    """Raise DamagedArtifact where a listed file is gone, is no plain file or has another size."""
-    try:
-        stat = (artifact.path / entry.path).lstat()
-        found: int | str = stat.st_size if S_ISREG(stat.st_mode) else "something else than a file"
-    except (FileNotFoundError, NotADirectoryError):
-        found = "no such file"
-    if found != entry.bytes:
-        raise DamagedArtifact(
-            f"artifact {artifact.stage}/{artifact.key}: {entry.path} should have {entry.bytes} "
-            f"bytes, found {found}; `hiprobe cache repair` sets it aside and the next run makes it "
-            "again"
-        )
+    inodes: Mapping[str, int]
+    """Inode by key. A key that was set aside and made again has another one."""
+    evicted: frozenset[str]
+    """The keys of which only the record was kept."""
 
 
 @dataclass(frozen=True)
@@ -117,83 +57,82 @@ class Draft:
 class Store:
     """One store on a file system; several processes, on several machines, may use it at once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, shared: Sequence[Path] = ()) -> None:
         self.root = root
+        self.shared = tuple(Store(path) for path in shared)
+        """Stores that are read where this one does not hold an artifact; never written."""
         self.claims = Claims(root / "claims")
 
     @classmethod
-    def open(cls, root: Path) -> Store:
+    def open(cls, root: Path, shared: Sequence[Path] = ()) -> Store:
         """Open a store, making it where the folder is missing or empty.
 
-        Raises NotAStore where the folder holds something else, StoreTooNew for a newer format.
+        Raises NotAStore where a folder holds something else, or where there is no shared store;
+        StoreTooNew for a newer format.
         """
-        mark = root / MARK
-        if not mark.exists():
-            # Looked at again, because another process may make the store this very moment.
-            if not _is_blank(root) and not mark.exists():
-                raise NotAStore(
-                    f"{root} is not a hiprobe store (it has no {MARK}) and is not empty; "
-                    "give [run] store another folder"
-                )
-            root.mkdir(parents=True, exist_ok=True)
-            replace_json(mark, {"hiprobe_store": FORMAT})
-        try:
-            found = read_json(mark)
-            version = int(found["hiprobe_store"])
-        except (IsADirectoryError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise NotAStore(f"{mark} does not say that this is a hiprobe store: {error}") from error
-        if version > FORMAT:
-            raise StoreTooNew(
-                f"{root} has store format {version}, this hiprobe reads up to {FORMAT}; "
-                "install a newer hiprobe"
-            )
-        _complete(root)
-        return cls(root)
+        open_root(root)
+        for path in shared:
+            check_format(path)
+        return cls(root, shared)
 
     def folder(self, stage: str, key: str) -> Path:
-        """Where the artifact of this key lies, or would lie."""
+        """Where the artifact of this key lies, or would lie, in this very store."""
         return self.root / stage / key[:2] / key
 
     def find(self, stage: str, key: str) -> Artifact | None:
-        """The committed artifact of this key, or None."""
+        """The committed artifact of this key, here or in a shared store; None for an evicted one."""
         path = self.folder(stage, key)
-        return Artifact(stage, key, path) if (path / RECORD).exists() else None
+        if (path / RECORD).exists():
+            return Artifact(stage, key, path)
+        for store in self.shared:
+            found = store.find(stage, key)
+            if found is not None and not self._is_distrusted(found):
+                return found
+        return None
+
+    def record(self, stage: str, key: str) -> Artifact | None:
+        """The same, but an evicted artifact is better than none: its record can be read."""
+        found = self.find(stage, key)
+        for store in (self, *self.shared):
+            path = store.folder(stage, key + EVICTED)
+            if found is None and (path / RECORD).exists():
+                found = Artifact(stage, key, path)
+        return found
 
     def artifact(self, stage: str, key: str) -> Artifact:
-        """The committed artifact of this key. Raises MissingArtifact."""
+        """The committed artifact of this key. Raises MissingArtifact, or EvictedArtifact."""
         found = self.find(stage, key)
+        if found is None and self.record(stage, key) is not None:
+            raise evicted(f"{stage}/{key}")
         if found is None:
             raise MissingArtifact(f"{stage}/{key} is not in the store {self.root}")
         return found
 
     def stages(self) -> list[str]:
         """The stages that have a folder here."""
-        return sorted(
-            entry.name
-            for entry in os.scandir(self.root)
-            if entry.is_dir() and entry.name.isidentifier() and entry.name not in OTHER_FOLDERS
-        )
+        return sorted(e.name for e in os.scandir(self.root) if e.is_dir() and is_stage(e.name))
 
     def keys(self, stage: str) -> list[str]:
-        """Every key of a stage that has an artifact folder."""
-        return list(self.inodes(stage))
+        """Every key of a stage that has an artifact folder in this very store, or had a payload."""
+        return list(self.listing(stage).inodes)
 
-    def inodes(self, stage: str) -> dict[str, int]:
-        """The inode of every artifact folder of a stage by key: one listing per two-letter folder.
+    def listing(self, stage: str) -> Listing:
+        """The artifact folders of a stage in this very store: one listing per two-letter folder.
 
-        A key that was set aside and made again has another one. What is not named like an
-        artifact, or lies where no artifact of that name would, is none.
+        What is not named like an artifact, or lies where no artifact of that name would, is none.
         """
         root = self.root / stage
-        if not root.is_dir():
-            return {}
-        return {
-            entry.name: entry.inode()
-            for ab in os.scandir(root)
-            if ab.is_dir()
-            for entry in os.scandir(ab.path)
-            if entry.name.startswith(ab.name) and IS_KEY(entry.name) and len(ab.name) == 2
-        }
+        whole: dict[str, int] = {}
+        evicted: dict[str, int] = {}
+        for ab in os.scandir(root) if root.is_dir() else ():
+            if not ab.is_dir() or len(ab.name) != 2:
+                continue
+            for entry in os.scandir(ab.path):
+                key = entry.name.removesuffix(EVICTED)
+                if key.startswith(ab.name) and IS_KEY(key):
+                    (whole if key == entry.name else evicted)[key] = entry.inode()
+        # One that was made again after it was evicted may have both folders for a moment.
+        return Listing({**evicted, **whole}, frozenset(evicted.keys() - whole.keys()))
 
     def parts(self, key: str) -> Path:
         """A folder for finished parts of the item of this key; it outlives an interruption."""
@@ -252,17 +191,23 @@ class Store:
         (draft.path / RECORD).write_text(canonical(commit.to_json()), encoding="ascii")
         sync_tree(draft.path)
         before_rename()
-        return self._move_in(draft)
+        return self.move_in(draft.path, draft.stage, draft.key)
 
     def quarantine(self, stage: str, key: str) -> Path:
         """Take an artifact out of sight, keeping its bytes for whoever wants to look.
 
-        Raises MissingArtifact where there is none: somebody else may have been faster.
+        One of a shared store stays where it is, and is not looked at from here any more. Raises
+        MissingArtifact where there is none: somebody else may have been faster.
         """
         folder = self.root / "quarantine"
         folder.mkdir(exist_ok=True)
-        target = folder / f"{stage}~{key}~{uuid.uuid4().hex[:8]}"
         source = self.folder(stage, key)
+        found = None if source.exists() else self.find(stage, key)
+        if found is not None:
+            mark = folder / _mark_of(found)
+            mark.write_text(f"{found.path}\n")
+            return mark
+        target = folder / f"{stage}~{key}~{uuid.uuid4().hex[:8]}"
         try:
             source.rename(target)
         except FileNotFoundError as error:
@@ -288,36 +233,61 @@ class Store:
         """Bytes that can still be written here."""
         return shutil.disk_usage(self.root).free
 
-    def _move_in(self, draft: Draft) -> Artifact:
-        target = self.folder(draft.stage, draft.key)
+    def move_in(self, path: Path, stage: str, key: str) -> Artifact:
+        """Rename a finished folder, forced to the disk and with its record, into its place.
+
+        The first wins: where the key is there, that artifact is returned and the folder stays.
+        """
+        target = self.folder(stage, key)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            draft.path.rename(target)
+            path.rename(target)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-            return self._lose_to(draft)
+            return self._lose_to(path, stage, key)
         # The two-letter folder may be new itself, so its own entry is forced out too.
         for folder in (target.parent, target.parent.parent, self.root):
             sync_folder(folder)
-        return Artifact(draft.stage, draft.key, target)
+        # What was kept of it when it was evicted has served.
+        shutil.rmtree(self.folder(stage, key + EVICTED), ignore_errors=True)
+        return Artifact(stage, key, target)
 
-    def _lose_to(self, draft: Draft) -> Artifact:
+    def distrusted(self) -> frozenset[str]:
+        """The keys of what was found damaged in a shared store."""
+        if not self.shared:
+            return frozenset()
+        names = (path.name.split("~") for path in (self.root / "quarantine").glob("*~*~shared~*"))
+        return frozenset(name[1] for name in names)
+
+    def _is_distrusted(self, artifact: Artifact) -> bool:
+        """Whether an artifact of a shared store was found damaged from here."""
+        try:
+            return (self.root / "quarantine" / _mark_of(artifact)).exists()
+        except FileNotFoundError:
+            return True  # gone this moment
+
+    def _lose_to(self, path: Path, stage: str, key: str) -> Artifact:
         """Somebody published this key first: theirs stands, unless its record cannot be read.
 
         Two that find it damaged in the same millisecond may set aside what the other puts there:
         a reader may then miss it for that long, and finds a whole one afterwards.
         """
-        winner = Artifact(draft.stage, draft.key, self.folder(draft.stage, draft.key))
+        winner = Artifact(stage, key, self.folder(stage, key))
         if not winner.path.exists():
-            return self._move_in(draft)  # set aside by somebody who saw the same
+            return self.move_in(path, stage, key)  # set aside by somebody who saw the same
         try:
             read_commit(winner.path)
         except DamagedArtifact:
             with contextlib.suppress(MissingArtifact):  # somebody else was faster in this, too
-                self.quarantine(draft.stage, draft.key)
-            return self._move_in(draft)
+                self.quarantine(stage, key)
+            return self.move_in(path, stage, key)
         return winner
+
+
+def _mark_of(artifact: Artifact) -> str:
+    """The name of the note that an artifact of a shared store is damaged: this one, not its heir."""
+    return f"{artifact.stage}~{artifact.key}~shared~{artifact.path.stat().st_ino}"
 
 
 def _list_files(
@@ -343,26 +313,6 @@ def _list_files(
     if missing:
         raise DamagedArtifact(f"draft lacks the files {sorted(missing)} that it declares")
     return tuple(entries)
-
-
-def _is_blank(root: Path) -> bool:
-    """Whether a store can be made here; one that is being made counts."""
-    if not root.exists():
-        return True
-    return root.is_dir() and all(entry.name.startswith(f".{MARK}.") for entry in root.iterdir())
-
-
-def _complete(root: Path) -> None:
-    """Make what belongs to a store and is not there: when it is new, or was copied without."""
-    try:
-        for name in (*OTHER_FOLDERS, f"staging/{PARTS}"):
-            (root / name).mkdir(parents=True, exist_ok=True)
-        if not (root / "CACHEDIR.TAG").exists():
-            (root / "CACHEDIR.TAG").write_text(SIGNATURE)
-    except OSError as error:
-        # A store that cannot be written can be read without them.
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
 
 
 def _is_abandoned(draft: Path, age_s: float) -> bool:

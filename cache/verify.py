@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cache.artifact import EVICTED, Artifact, check_size
 from cache.atomic import walk
 from cache.commit import RECORD, content_digest
 from cache.digest import file_digest
 from cache.errors import StoreError
-from cache.store import Artifact, Store, check_size
+from cache.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ def verify(
     for stage in stages if stages is not None else store.stages():
         for key in sorted(store.keys(stage)):
             artifact = Artifact(stage, key, store.folder(stage, key))
+            if not artifact.path.exists():
+                artifact = Artifact(stage, key, store.folder(stage, key + EVICTED))
             problem = examine(artifact, full=full)
             # Others may set artifacts aside meanwhile: one that is gone is not a damaged one.
             if problem and artifact.path.exists():
@@ -53,13 +56,17 @@ def examine(artifact: Artifact, *, full: bool) -> str:
             return f"its record gives the key {commit.expected_key()}"
         if commit.stage != artifact.stage:
             return f"its record is that of an artifact of {commit.stage}"
-        for entry in commit.files:
+        for entry in () if artifact.evicted else commit.files:
             check_size(artifact, entry)
             if full and file_digest(artifact.path / entry.path) != entry.sha256:
                 return f"{entry.path} does not have the digest of its record"
         if commit.digest != content_digest(commit.files):
             return "the content digest of its record does not follow from the files it lists"
-        return _stray(artifact.path, {entry.path for entry in commit.files})
+        return (
+            ""
+            if artifact.evicted
+            else _stray(artifact.path, {entry.path for entry in commit.files})
+        )
     except (StoreError, OSError) as error:
         return str(error)
     except (ValueError, TypeError, RecursionError) as error:

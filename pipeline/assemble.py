@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Collection
 
+from cache.store import Store
 from pipeline.gather import model_path
 from pipeline.inputs import Inputs
 from pipeline.plan import StagePlan, Upstream
@@ -14,8 +15,10 @@ from pipeline.world import Video, World
 from stages.backbones.reference import BackboneReference
 
 
-def tasks_of(plan: StagePlan, world: World, upstream: Upstream, store: Path) -> list[Task]:
-    """The tasks of a stage, the longest videos first, so that none is left running alone."""
+def tasks_of(
+    plan: StagePlan, world: World, upstream: Upstream, store: Store, items: Collection[str]
+) -> list[Task]:
+    """The tasks of items of a stage, the longest videos first, so that none is left running alone."""
     node = plan.node
     inputs = Inputs(node, world, upstream)
     recipe = recipe_of_node(node, world)
@@ -38,7 +41,8 @@ def tasks_of(plan: StagePlan, world: World, upstream: Upstream, store: Path) -> 
             recipe=recipe,
             inputs=json.loads(text),
             members=inputs.members,
-            store=store,
+            store=store.root,
+            shared=tuple(under.root for under in store.shared),
             single=inputs.single(item),
             many=many,
             values=values,
@@ -46,15 +50,15 @@ def tasks_of(plan: StagePlan, world: World, upstream: Upstream, store: Path) -> 
             backbone=backbone,
         )
 
-    weights = weights_of(plan, world)
-    items = sorted(plan.todo, key=lambda item: (-weights[item], item))
-    return [task(item, videos.get(item)) for item in items]
+    weights = weights_of(items, world)
+    ordered = sorted(items, key=lambda item: (-weights[item], item))
+    return [task(item, videos.get(item)) for item in ordered]
 
 
-def weights_of(plan: StagePlan, world: World) -> dict[str, float]:
+def weights_of(items: Collection[str], world: World) -> dict[str, float]:
     """How much work each item is, roughly: the bytes of its video."""
     sizes = {v.video_id: float(v.bytes) for v in world.videos or ()}
-    return {item: sizes.get(item, 1.0) for item in plan.todo}
+    return {item: sizes.get(item, 1.0) for item in items}
 
 
 def backbone_reference(world: World) -> BackboneReference:

@@ -25,6 +25,7 @@ from pipeline.gather import (
 from pipeline.graph import NODES
 from pipeline.plan import plan_stage
 from pipeline.progress import size
+from pipeline.stores import open_store
 from pipeline.values import check_features
 from pipeline.view import table
 from pipeline.world import World
@@ -40,7 +41,7 @@ def check_value(config: Config) -> dict[str, Any]:
     """
     refused: list[str] = []
     listing = _look(config, refused)
-    store, choices = Store.open(config.store), Choices()
+    store, choices = open_store(config), Choices()
     world = world_of_files(config, store, choices, listing)
     world = digested(world, store, listing, choices, lambda done, total: None)
     refused += _deviations_refused(listing)

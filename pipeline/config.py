@@ -64,8 +64,19 @@ class RunSettings:
     )
 
 
+@dataclass(frozen=True)
+class CacheSettings:
+    """Section [cache]: the stores of others. Nothing here enters a key."""
+
+    shared: tuple[str, ...] = knob(
+        (),
+        "folders of stores that are read where run.store does not hold an artifact; never written",
+    )
+
+
 SECTIONS: dict[str, type[Any]] = {
     "run": RunSettings,
+    "cache": CacheSettings,
     "data": index.Settings,
     "backbone": BackboneSettings,
     "decode": decode.Settings,
@@ -88,6 +99,7 @@ PATHS = (
     ("run", "store"),
     ("run", "runs"),
     ("run", "scorer"),
+    ("cache", "shared"),
     ("data", "videos"),
     ("data", "labels"),
     ("data", "annotations"),
@@ -133,6 +145,11 @@ class Config:
     def store(self) -> Path:
         """The folder of the store."""
         return self.path("run", "store") or self.folder / "hiprobe-store"
+
+    @property
+    def shared(self) -> tuple[Path, ...]:
+        """The folders of the stores that lie under it and are only read, the nearest first."""
+        return self.paths("cache", "shared")
 
     @property
     def results(self) -> Path:

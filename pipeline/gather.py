@@ -149,7 +149,7 @@ def with_videos(world: World, store: Store, choices: Choices) -> World:
     if world.listing is None:
         return world
     plan = plan_stage(NODES["index"], world, {})
-    if DATASET in plan.digests:
+    if DATASET in plan.digests and plan.keys[DATASET] not in world.committed["index"].evicted:
         videos = read_videos(store, plan.keys[DATASET])
     else:
         videos = foresee_videos(world)

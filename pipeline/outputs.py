@@ -12,9 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from cache.artifact import Artifact
 from cache.atomic import replace_bytes, replace_json
 from cache.digest import read_json
-from cache.store import Artifact, Store
+from cache.store import Store
 from manifests.columns import TableSchema
 from manifests.schema import (
     EXPLANATIONS,

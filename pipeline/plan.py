@@ -16,6 +16,7 @@ from cache.keys import Keymaker
 from pipeline.graph import FITTING, GRAPH, Node
 from pipeline.inputs import Inputs, active_edges
 from pipeline.pause import no_collection
+from pipeline.restore import mark_restores
 from pipeline.values import compared, recipe_of_node, two_passes, videos_of
 from pipeline.world import DATASET, Failure, World
 
@@ -52,6 +53,8 @@ class StagePlan:
     """Items that failed before under the key that they have now."""
     blocked: dict[str, str] = field(default_factory=dict)
     """Items that cannot be made, with the reason: a stage that failed, or a model that is away."""
+    restore: list[str] = field(default_factory=list)
+    """Fresh items whose payload was evicted, and that something to be made reads (pipeline/restore)."""
 
     @property
     def total(self) -> int:
@@ -66,8 +69,8 @@ class StagePlan:
 
     @property
     def work(self) -> int:
-        """Items that are to do, or that may be once their inputs are there."""
-        return len(self.todo) + len(self.waiting)
+        """Items that are to do, that may be once their inputs are there, or that were evicted."""
+        return len(self.todo) + len(self.waiting) + len(self.restore)
 
 
 Upstream = Mapping[str, StagePlan]
@@ -79,6 +82,7 @@ def plan_all(world: World) -> dict[str, StagePlan]:
     plans: dict[str, StagePlan] = {}
     for node in GRAPH:
         plans[node.name] = plan_stage(node, world, plans)
+    mark_restores(world, plans)
     return plans
 
 

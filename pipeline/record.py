@@ -145,7 +145,8 @@ def _ok(
     elif known:
         seconds = before["seconds"]
     else:
-        seconds = canonical(dict(store.artifact(plan.node.name, key).commit.seconds))
+        found = store.record(plan.node.name, key)
+        seconds = canonical(dict(found.commit.seconds) if found else {})
     return {
         "video_id": item,
         "key": key,

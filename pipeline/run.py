@@ -4,51 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
 
 from cache.catalog import StageCatalog, save_catalog
-from cache.errors import ConfigError, RunStopped
+from cache.errors import ConfigError, EvictedArtifact, MissingArtifact, RunStopped
+from cache.roots import planning
 from cache.store import Store
 from pipeline.assemble import tasks_of, weights_of
 from pipeline.config import Config
 from pipeline.deviations import difference_lines, frame_differences
 from pipeline.engine import Engine, make_engine
+from pipeline.events import Events
 from pipeline.gather import Choices, gather, with_videos
 from pipeline.graph import GRAPH, NODES
 from pipeline.outputs import write_outputs
 from pipeline.plan import StagePlan, plan_stage
 from pipeline.progress import Progress
 from pipeline.record import write_manifest
+from pipeline.registration import Registration
+from pipeline.restore import Needed, lost_inputs, needed_by, needed_for
+from pipeline.signals import leave_in_time
+from pipeline.stores import open_store
 from pipeline.task import Outcome, Task
 from pipeline.values import check_features
 from pipeline.world import Failure, World
 
 ORDER = {node.name: place for place, node in enumerate(GRAPH)}
-GRACE_S = 8.0
-"""Seconds that an interrupted run has to leave by itself before it is ended hard."""
 BUSY_S = 1.0
 """Seconds between two looks at items that another process is making."""
 
 SOURCES = "source files"
 """The one item of the line that is shown while source files are digested."""
 
-MENDED = ("DamagedArtifact", "MissingArtifact")
+MENDED = ("DamagedArtifact", "MissingArtifact", "EvictedArtifact")
 """Failures that the second pass mends: one damaged scorer fails every video, and is no reason to
 stop."""
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM was received."""
-
-    exit_code = 128 + signal.SIGTERM
+class _OtherContent(Exception):
+    """What was evicted and is made again has other bytes: what was planned does not hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +89,22 @@ def run(config: Config, options: Options, progress: Progress) -> Summary:
     cannot go on, KeyboardInterrupt (Terminated for SIGTERM) where it was stopped.
     """
     began = time.monotonic()
-    store = Store.open(config.store)
+    store = open_store(config)
     store.sweep()
     summary = Summary(asked=frozenset(name for name in NODES if options.wants(name)))
     with _Engines(config) as engines, leave_in_time():
-        for _ in range(2):
+        passes = 0
+        while passes < 2:
             # A damaged artifact is found when it is read: it is set aside, and the second pass
-            # makes it and what failed for it.
+            # makes it and what failed for it. So it does for what somebody evicted meanwhile.
             before = len(summary.quarantined)
-            _Pass(config, options, progress, store, engines, summary).go()
-            if len(summary.quarantined) == before:
+            try:
+                _Pass(config, options, progress, store, engines, summary).go()
+            except _OtherContent:
+                continue  # as many times as there are evicted artifacts, at most
+            passes += 1
+            lost = any(failure.error_class in MENDED for _, failure in summary.failures)
+            if len(summary.quarantined) == before and not lost:
                 break
     summary.seconds = time.monotonic() - began
     return summary
@@ -149,24 +151,53 @@ class _Pass:
 
     def go(self) -> None:
         choices = dataclasses.replace(self._options.choices, for_run=True)
-        world = gather(self._config, self._store, choices, _DigestLine(self._progress))
-        check_features(world)
-        self._summary.notes = list(world.warnings)
-        self._events.add("run", until=self._options.until, only=self._options.only)
-        plans = self._summary.plans
-        plans.clear()
-        for node in GRAPH:
-            plan = plan_stage(node, world, plans)
-            plans[node.name] = plan
-            if plan.todo and self._options.wants(node.name):
-                world = self._make(plan, world)
-            elif self._options.wants(node.name) and plan.digests:
-                write_manifest(self._config.results, plan, world, self._store, {})
-            if node.name == "index" and plans["index"].failed:
-                raise RunStopped(next(iter(plans["index"].failed.values())).message)
+        with contextlib.ExitStack() as announced:
+            # Whoever collects garbage waits until what is found now is written down as needed.
+            announced.enter_context(planning(self._store.root))
+            world = gather(self._config, self._store, choices, _DigestLine(self._progress))
+            check_features(world)
+            self._summary.notes = list(world.warnings)
+            self._events.add("run", until=self._options.until, only=self._options.only)
+            plans = self._summary.plans
+            plans.clear()
+            for node in GRAPH:
+                plan = plan_stage(node, world, plans)
+                plans[node.name] = plan
+                if plan.todo and self._options.wants(node.name):
+                    self._register(world)
+                    announced.close()
+                    world = self._make(plan, world)
+                elif self._options.wants(node.name) and plan.digests:
+                    write_manifest(self._config.results, plan, world, self._store, {})
+                if node.name == "index" and plans["index"].failed:
+                    raise RunStopped(next(iter(plans["index"].failed.values())).message)
+            self._register(world)
         self._check_only(plans)
         self._summary.notes += difference_lines(frame_differences(world, plans["decode"]))
-        write_outputs(self._config, world, plans, self._store)
+        self._write_results(world)
+
+    def _register(self, world: World) -> None:
+        """Write down in the store what this run reaches."""
+        try:
+            Registration(self._config, self._store).save(world, self._summary.plans)
+        except OSError as error:
+            self._summary.notes.append(
+                f"the store has no note of what this run reaches ({error}): `hiprobe cache gc` may "
+                "collect it"
+            )
+
+    def _write_results(self, world: World) -> None:
+        plans, tried = self._summary.plans, set()
+        while True:
+            try:
+                write_outputs(self._config, world, plans, self._store)
+                return
+            except EvictedArtifact as error:
+                if error.name in tried:
+                    raise
+                tried.add(error.name)
+                stage, _, key = error.name.partition("/")
+                world, _ = self._restore(needed_for(world, plans, stage, key), world)
 
     def _check_only(self, plans: dict[str, StagePlan]) -> None:
         plan = plans.get(self._options.only)
@@ -178,11 +209,56 @@ class _Pass:
             )
 
     def _make(self, plan: StagePlan, world: World) -> World:
+        """Make the items of a stage, and before that what they read and was evicted."""
+        plans = self._summary.plans
+        needed = needed_by(world, plans, plan.node.name, plan.todo)
+        world, failed = self._restore(needed, world)
+        lost: dict[str, Outcome] = {}
+        for item in plan.todo if needed else ():
+            if what := lost_inputs(world, plans, plan.node.name, item):
+                error_class, why = failed or ("EvictedArtifact", "run again")
+                text = f"it reads {what}, which was evicted and cannot be made again: {why}"
+                lost[item] = Outcome(item, "failed", error_class=error_class, message=text)
+        return self._work(plan, [i for i in plan.todo if i not in lost], world, lost)
+
+    def _restore(self, needed: Needed, world: World) -> tuple[World, tuple[str, str]]:
+        """Make evicted items again; gives class and message of the last failure, if there was one.
+
+        Raises _OtherContent where one has other bytes now than what rests on it was made from.
+        """
+        plans, failed = self._summary.plans, ("", "")
+        for stage, items in needed.items():
+            plan = plans[stage]
+            if plan.node.backbone and not world.backbone_here:
+                failed = ("EvictedArtifact", f"stage {stage} needs the backbone, which is not here")
+                continue
+            before, outcomes = dict(plan.digests), dict[str, Outcome]()
+            self._progress.say(f"{stage}: {len(items)} evicted items are needed and made again")
+            able = [item for item in items if not lost_inputs(world, plans, stage, item)]
+            world = self._work(plan, able, world, outcomes)
+            failures = [o for o in outcomes.values() if o.status == "failed"]
+            if failures:
+                failed = (failures[-1].error_class, failures[-1].message)
+            after = plans[stage].digests
+            changed = [item for item in able if after.get(item) != before.get(item)]
+            if changed:
+                self._summary.notes.append(
+                    f"{stage} of {', '.join(changed[:3])}: made again after it was evicted, with "
+                    "other bytes than before; what follows is made again, too"
+                )
+                raise _OtherContent
+        return world, failed if any(failed) else ("", "")
+
+    def _work(
+        self, plan: StagePlan, items: Collection[str], world: World, outcomes: dict[str, Outcome]
+    ) -> World:
+        """Make items of a stage; adds to `outcomes`, and brings plan, manifest and catalog up to date."""
         stage = plan.node.name
         plans = self._summary.plans
-        tasks = tasks_of(plan, world, plans, self._store.root)
-        outcomes: dict[str, Outcome] = {}
-        self._progress.start(stage, weights_of(plan, world))
+        for outcome in outcomes.values():
+            self._log(plan, outcome)
+        tasks = tasks_of(plan, world, plans, self._store, items)
+        self._progress.start(stage, weights_of(items, world))
         began = time.monotonic()
         try:
             self._run_tasks(plan, tasks, outcomes)
@@ -254,7 +330,7 @@ class _Pass:
         for note in outcome.notes:
             self._summary.notes.append(f"{stage} of {outcome.item}: {note}")
         for bad in outcome.damaged:
-            if self._store.find(*bad):
+            with contextlib.suppress(MissingArtifact):  # somebody else has set it aside
                 self._store.quarantine(*bad)
                 self._summary.quarantined.append(bad)
                 self._progress.say(f"{bad[0]}/{bad[1]} is damaged: set aside, to be made again")
@@ -284,21 +360,6 @@ class _Pass:
         return world
 
 
-class Events:
-    """The log of a run: one JSON object per line, appended."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def add(self, event: str, **fields: object) -> None:
-        """Append one event with its UTC time."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        line = json.dumps({"time": stamp, "event": event, **fields})
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
-
-
 class _DigestLine:
     """The progress of digesting source files, as a stage of its own."""
 
@@ -314,32 +375,6 @@ class _DigestLine:
         if done >= total:
             self._progress.update(Outcome(SOURCES, "built"))
             self._progress.finish()
-
-
-@contextlib.contextmanager
-def leave_in_time() -> Iterator[None]:
-    """Within this block SIGINT and SIGTERM stop the run, and it is gone `GRACE_S` seconds later.
-
-    What was being made is dropped, nothing half-made can be seen: an artifact appears by one
-    rename. A library that does not let go (a decoder, a kernel) is not waited for.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        timer = threading.Timer(GRACE_S, os._exit, args=(128 + number,))
-        timer.daemon = True
-        timer.start()
-        signal.signal(number, signal.SIG_IGN)
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def check_stage(name: str, option: str) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cache.errors import ConfigError
-from cache.store import Store
 from pipeline.config import Config
 from pipeline.experiments import Column, Row
 from pipeline.gather import Choices, gather
 from pipeline.plan import StagePlan, plan_all
 from pipeline.run import Options
+from pipeline.stores import open_store
 from pipeline.sweep import Runs, asked, cell_config, source_of
 from pipeline.values import check_features
 from pipeline.variants import LAST
@@ -88,7 +88,7 @@ def _work(runs: Runs, row: Row, column: Column, seen: set[tuple[str, str]]) -> W
 
 def _plans(config: Config) -> dict[str, StagePlan]:
     """The plans of the stages that a variant runs."""
-    world = gather(config, Store.open(config.store), Choices())
+    world = gather(config, open_store(config), Choices())
     check_features(world)
     wanted = Options(until=LAST)
     return {stage: plan for stage, plan in plan_all(world).items() if wanted.wants(stage)}

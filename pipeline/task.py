@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cache.artifact import Artifact
 from cache.digest import file_digest
 from cache.errors import ConfigError, DamagedArtifact, HiprobeError, ItemError, MissingArtifact
 from cache.keys import Keymaker, hash_of
-from cache.store import Artifact, Store
+from cache.store import Store
 from manifests.table import table_digest
 from pipeline.environment import environment
 from stages.backbones.reference import BackboneReference
@@ -92,6 +93,8 @@ class Task:
     values: Mapping[str, Any]
     source: SourceVideo | None = None
     backbone: BackboneReference | None = None
+    shared: tuple[Path, ...] = ()
+    """Stores under the store, which are only read."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Outcome:
 
 def execute(task: Task, progress: Callable[[float, float], None] = no_progress) -> Outcome:
     """Make one artifact, unless it is there or being made; never raises for one item's trouble."""
-    store = Store(task.store)
+    store = Store(task.store, task.shared)
     try:
         return _find_or_build(task, store, progress)
     except OSError as error:
@@ -248,11 +251,13 @@ def _damaged(task: Task) -> tuple[tuple[str, str], ...]:
     """Which of the artifacts that a task read are not what their records say."""
     from cache.verify import examine
 
-    store = Store(task.store)
+    store = Store(task.store, task.shared)
     read = [where for where in task.single.values() if not isinstance(where, Folder)]
     read += [(stage, key) for stage, keys in task.many.values() for key in keys.values()]
-    return tuple(
-        (stage, key)
-        for stage, key in read
-        if examine(Artifact(stage, key, store.folder(stage, key)), full=True)
-    )
+    found = []
+    for stage, key in read:
+        artifact = store.find(stage, key) or Artifact(stage, key, store.folder(stage, key))
+        # One that somebody has evicted or collected meanwhile is gone, and not damaged.
+        if artifact.path.exists() and examine(artifact, full=True):
+            found.append((stage, key))
+    return tuple(found)

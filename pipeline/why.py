@@ -113,7 +113,7 @@ def _input_changes(
     store: Store,
 ) -> list[tuple[str, Any, Any]]:
     """(role, old, new) for what differs from the artifact that the last run had."""
-    before = store.find(plan.node.name, row["key"])
+    before = store.record(plan.node.name, row["key"])
     if before is None:
         return []
     try:

@@ -14,6 +14,7 @@ OK, USAGE, SOME_FAILED, WORK_FOUND, DAMAGED = 0, 2, 3, 4, 5
 STOPPED, INTERRUPTED = 1, 130
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
+STORE = click.argument("store", type=click.Path(path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 SET = click.option(
     "--set", "overrides", multiple=True, metavar="A.B=C", help="Override a field for this call."
@@ -22,16 +23,35 @@ SET = click.option(
 
 def world_of(config: Path, overrides: tuple[str, ...]) -> tuple[Any, Any]:
     """The world of a configuration as planning sees it, and its store."""
-    from cache.store import Store
     from pipeline.config import load_config
     from pipeline.gather import Choices, gather
+    from pipeline.stores import open_store
     from pipeline.values import check_features
 
     settings = load_config(config, overrides)
-    store = Store.open(settings.store)
+    store = open_store(settings)
     world = gather(settings, store, Choices())
     check_features(world)
     return world, store
+
+
+def store_of(path: Path) -> Any:
+    """The store that is meant: its folder, or the configuration of a run that uses it.
+
+    Nothing is made or changed: a folder that is no store is refused (NotAStore), a missing
+    configuration, too (ConfigError). With a configuration come the shared stores under it.
+    """
+    from cache.layout import check_format
+    from cache.store import Store
+    from pipeline.config import load_config
+
+    if path.is_dir():
+        check_format(path)
+        return Store(path)
+    settings = load_config(path)
+    for root in (settings.store, *settings.shared):
+        check_format(root)
+    return Store(settings.store, settings.shared)
 
 
 def print_value(value: Any, text: Callable[[Any], str], as_json: bool) -> None:

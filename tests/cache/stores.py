@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 import cache.store
-from cache.store import Artifact, Store
+from cache.artifact import Artifact
+from cache.store import Store
 from cache.verify import verify
 
 RECIPE = {"rule": "midpoints", "segment": 24, "weights": [0.5, 1.25]}

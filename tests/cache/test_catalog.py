@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cache import store as store_module
+from cache import artifact as artifact_module
 from cache.catalog import WORTH_WRITING, StageCatalog, load_catalog, save_catalog
 from cache.store import Store
 from tests.cache.stores import key_of, publish, record_of, sha, unwritable
@@ -59,13 +59,13 @@ def said(store: Store) -> dict[str, tuple[str, int, int]]:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of the records that are opened."""
     keys: list[str] = []
-    read = store_module.read_commit
+    read = artifact_module.read_commit
 
     def count(folder: Path) -> object:
         keys.append(folder.name)
         return read(folder)
 
-    monkeypatch.setattr(store_module, "read_commit", count)
+    monkeypatch.setattr(artifact_module, "read_commit", count)
     return keys
 
 
@@ -247,8 +247,8 @@ def test_a_record_that_cannot_be_read_is_named_and_not_committed(store: Store) -
 def test_one_that_vanishes_while_it_is_looked_up_is_not_listed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inodes = store.inodes("decode")
-    monkeypatch.setattr(Store, "inodes", lambda self, stage: inodes)
+    listing = store.listing("decode")
+    monkeypatch.setattr(Store, "listing", lambda self, stage: listing)
     store.quarantine("decode", key_of(5))
     found = load_catalog(store, ["decode"])["decode"]
     assert key_of(5) not in found.digests

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from cache.artifact import Artifact
 from cache.errors import (
     ItemError,
     MissingArtifact,
 )
-from cache.store import Artifact, Store
+from cache.store import Store
 from cache.verify import examine
 from tests.cache.stores import (
     PAYLOAD,
@@ -200,7 +201,8 @@ def test_a_bad_winner_that_somebody_else_sets_aside_first_is_no_trouble(
 RACE = """
 import sys, time
 from pathlib import Path
-from cache.store import Artifact, Store
+from cache.artifact import Artifact
+from cache.store import Store
 from cache.verify import examine
 store = Store.open(Path(sys.argv[1]))
 print("ready", flush=True)
@@ -250,7 +252,8 @@ LOOP = """
 import random, sys
 from pathlib import Path
 from tests.cache.stores import publish
-from cache.store import Artifact, Store
+from cache.artifact import Artifact
+from cache.store import Store
 from cache.verify import examine
 store = Store.open(Path(sys.argv[1]))
 numbers = list(range(40))

@@ -11,7 +11,7 @@ from stat import S_IMODE
 
 import pytest
 
-from cache import store as store_module
+from cache import layout as layout_module
 from cache.errors import ConfigError, DamagedArtifact, MissingArtifact, NotAStore, StoreTooNew
 from cache.store import Store
 from tests.cache.stores import (
@@ -101,14 +101,14 @@ def test_a_store_whose_making_was_interrupted_can_be_made(tmp_path: Path, foreve
 def test_a_store_that_somebody_makes_this_very_moment_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_blank = store_module._is_blank
+    is_blank = layout_module._is_blank
 
     def come_second(root: Path) -> bool:
-        monkeypatch.setattr(store_module, "_is_blank", is_blank)
+        monkeypatch.setattr(layout_module, "_is_blank", is_blank)
         Store.open(root)
         return is_blank(root)
 
-    monkeypatch.setattr(store_module, "_is_blank", come_second)
+    monkeypatch.setattr(layout_module, "_is_blank", come_second)
     assert Store.open(tmp_path / "store").stages() == []
     half = tmp_path / "half"
     half.mkdir()
@@ -202,7 +202,9 @@ def test_only_what_lies_where_an_artifact_would_is_one(store: Store) -> None:
     assert store.stages() == ["decode", "sample"]
     assert store.keys("decode") == [key]
     assert store.keys("forward") == []
-    assert list(store.inodes("decode").values()) == [store.folder("decode", key).stat().st_ino]
+    assert list(store.listing("decode").inodes.values()) == [
+        store.folder("decode", key).stat().st_ino
+    ]
     assert findings(store) == []
 
 

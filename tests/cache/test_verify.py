@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import verify as verify_module
-from cache.store import Artifact, Store
+from cache.artifact import Artifact
+from cache.store import Store
 from cache.verify import examine, verify
 from tests.cache.stores import (
     PAYLOAD,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cache.fields import notes
+from cache.store import Store
 from pipeline.assemble import tasks_of
 from pipeline.config import SECTIONS
 from pipeline.graph import NODES
@@ -326,9 +327,7 @@ def test_heads_of_the_probing_videos_alone_are_compared() -> None:
     sections: dict[str, Any] = {"forward": {"heads": "all"}, "select": {"method": "rhi"}}
     settled, _ = worlds.settle(worlds.world(worlds.config(**sections)))
     plan = plan_all(settled)["heads"]
-    (task,) = tasks_of(
-        dataclasses.replace(plan, todo=["dataset"]), settled, plan_all(settled), Path("store")
-    )
+    (task,) = tasks_of(plan, settled, plan_all(settled), Store(Path("store")), ["dataset"])
     probing = {v.video_id for v in settled.videos or () if v.subset == "probing"}
     assert {role: set(keys) for role, (_, keys) in task.many.items()} == {
         "states": probing, "plan": probing,

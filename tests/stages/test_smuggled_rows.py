@@ -55,7 +55,7 @@ class Stages:
     def job(self, stage: str, item: str = DATASET) -> Job[Any]:
         """What the pipeline would give to a stage for an item."""
         plan = dataclasses.replace(self.plans[stage], todo=[item])
-        (task,) = tasks_of(plan, self.world, self.plans, self.store.root)
+        (task,) = tasks_of(plan, self.world, self.plans, self.store, plan.todo)
         (self.out / stage).mkdir(exist_ok=True)
         single = {
             role: self.store.artifact(*where)
