@@ -3,8 +3,8 @@
 <store>/roots/<id>.txt      what a run reaches, kept by the run itself
 <store>/pins/<name>.txt     the same, kept by a person until it is unpinned
 
-A root is a line of JSON about whose it is, and one line per artifact. The first line holds the
-digest of the rest and its own, so that a flipped bit is seen. A store may be copied with its roots.
+A root is a line of JSON about whose it is, and a line per stage. The first line holds the digest of
+the rest and its own, so that a flipped bit is seen. A store may be copied with its roots.
 
 A run that looks at the store and only then writes its root would lose what is collected in between.
 So it announces itself first (`planning`), and who collects takes things out of sight first, then
@@ -29,18 +29,22 @@ from pathlib import Path
 from typing import Any
 
 from cache.atomic import clock_of, replace_bytes
-from cache.claims import is_alive, this_host
+from cache.claims import Claims, this_host
 from cache.errors import ConfigError, DamagedArtifact, StoreTooNew
 from cache.keys import canonical, hash_of
+from cache.layout import IS_KEY, is_stage
 
 FORMAT = 1
-PLANNING = ".planning~"
-"""How the name of an announcement begins."""
-PLANNING_S = 600.0
-"""Seconds after which the announcement of another machine's process does not count any more."""
+PLANNING = "planning~"
+"""How the name of an announcement begins: it is a claim, so that it shows signs of life."""
+REMEMBERED_S = 90 * 24 * 3600.0
+"""Seconds for which a root knows what its run reached before."""
 
 Reach = Mapping[str, Mapping[str, str]]
 """Key by item by stage."""
+Earlier = Mapping[str, Mapping[str, int]]
+"""By stage and key, until when something was reached (seconds by the store's own clock), or 0 where
+it counts as reached still."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +62,30 @@ class Root:
     pinned: bool = False
     features: Mapping[str, Any] = field(default_factory=dict)
     """What a person may want to know of it, in JSON values."""
+    earlier: Earlier = field(default_factory=dict)
+    """What the run reached before it was configured otherwise."""
 
     def keys(self) -> set[tuple[str, str]]:
-        """(stage, key) of everything that it reaches."""
-        return {(stage, key) for stage, keys in self.reach.items() for key in keys.values()}
+        """(stage, key) of everything that has to be kept for it."""
+        found = {(stage, key) for stage, keys in self.reach.items() for key in keys.values()}
+        for stage, known in self.earlier.items():
+            found |= {(stage, key) for key, until in known.items() if not until}
+        return found
 
 
 def root_id(name: str, results: Path) -> str:
     """The id of the run whose results lie in a folder: no path is in it, and no two share one."""
     where = f"{this_host().rpartition('+')[0]}:{results.resolve()}"
-    return f"{_plain(name)}~{hashlib.sha256(os.fsencode(where)).hexdigest()[:12]}"
+    # Names of files end at 255 bytes, a letter takes up to 4.
+    return f"{_plain(name)[:48]}~{hashlib.sha256(os.fsencode(where)).hexdigest()[:12]}"
 
 
 def read_roots(store: Path) -> list[Root]:
-    """Every root and pin of a store, sorted by id. Raises DamagedArtifact where one cannot be read."""
+    """Every root and pin of a store, sorted by id, roots first.
+
+    Raises DamagedArtifact where one cannot be read, StoreTooNew for a newer format: what is
+    reached is then not known.
+    """
     found = []
     for folder, pinned in (("roots", False), ("pins", True)):
         for path in sorted((store / folder).glob("[!.]*.txt")):
@@ -82,143 +96,196 @@ def read_roots(store: Path) -> list[Root]:
 
 def read_root(path: Path, *, pinned: bool = False) -> Root:
     """Read one root; raises DamagedArtifact, StoreTooNew for a newer format, FileNotFoundError."""
-    head, text = _head(path), path.read_bytes()
-    body = text.partition(b"\n")[2]
-    if hashlib.sha256(body).hexdigest() != head["body"]:
-        raise _damaged(path, "its lines do not have the digest that the first of them gives")
-    reach: dict[str, dict[str, str]] = {}
-    for line in body.decode("ascii").splitlines():
-        stage, item, key = json.loads(line)
-        reach.setdefault(stage, {})[item] = key
-    return Root(
-        path.stem, head["name"], reach, head["by"], head["written"], pinned, head["features"]
-    )
+    try:
+        head, body = _parts(path)
+        reach: dict[str, dict[str, str]] = {}
+        earlier: dict[str, dict[str, int]] = {}
+        for line in body.decode("ascii").splitlines():
+            kind, stage, said = json.loads(line)
+            # What is in a root becomes paths in a store: names and keys are only that.
+            if not is_stage(stage) or not all(
+                map(IS_KEY, said if kind == EARLIER else said.values())
+            ):
+                raise ValueError("it names something that is no artifact")
+            if kind == EARLIER:
+                earlier[stage] = {key: int(until) for key, until in said.items()}
+            else:
+                reach[stage] = said
+        return Root(
+            path.stem,
+            str(head["name"]),
+            reach,
+            str(head["by"]),
+            str(head["written"]),
+            pinned,
+            dict(head["features"]),
+            earlier,
+        )
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, StoreTooNew):
+            raise
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
-def write_root(
-    store: Path,
-    root: Root,
-) -> None:
+def write_root(store: Path, root: Root) -> None:
     """Write a root, or a pin, in one step; one that says the same already is left as it is.
 
-    A store that cannot be written keeps no roots: whoever reads it has no say in what is kept.
+    Raises OSError where the store cannot be written.
     """
-    path = store / ("pins" if root.pinned else "roots") / f"{root.id}.txt"
-    body = _body(root.reach).encode("ascii")
-    digest = hashlib.sha256(body).hexdigest()
-    with contextlib.suppress(OSError, DamagedArtifact, StoreTooNew):
-        head = _head(path)
-        if (head["body"], head["features"]) == (digest, dict(root.features)):
-            return
+    path = _path(store, root)
+    reach, earlier = _lines(REACH, root.reach), _lines(EARLIER, root.earlier)
     said = {
         "format": FORMAT,
         "name": root.name,
-        "by": root.by or f"{_user()}@{this_host().rpartition('+')[0]}",
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "features": dict(root.features),
-        "body": digest,
+        "reach": hashlib.sha256(reach).hexdigest(),
+        "open": any(until == 0 for known in root.earlier.values() for until in known.values()),
+        "body": hashlib.sha256(reach + earlier).hexdigest(),
+    }
+    head = _head_of(path)
+    if head is not None and all(head.get(name) == value for name, value in said.items()):
+        return
+    said |= {
+        "by": root.by or f"{_user()}@{this_host().rpartition('+')[0]}",
+        "written": root.written or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     line = canonical({**said, "record": hash_of(said)}).encode("ascii")
     path.parent.mkdir(exist_ok=True)
-    replace_bytes(path, line + b"\n" + body)
+    replace_bytes(path, line + b"\n" + reach + earlier)
+
+
+def renew_root(store: Path, root: Root, *, complete: bool) -> None:
+    """Write the root of a run as it is configured now, which may be otherwise than before.
+
+    What it reached before counts until the run is complete (whoever interrupts one, or makes a part
+    of it, may go back), and is remembered for `REMEMBERED_S` seconds, so that garbage collection
+    can tell since when nobody needs it. Raises OSError where the store cannot be written,
+    StoreTooNew where a newer hiprobe wrote the root.
+    """
+    path = _path(store, root)
+    head = _head_of(path) or {}
+    said = hashlib.sha256(_lines(REACH, root.reach)).hexdigest()
+    same = (head.get("reach"), head.get("features")) == (said, dict(root.features))
+    if same and not (complete and head["open"]):
+        return
+    # One that cannot be read is no reason to stop: this run writes it anew.
+    before = Root(root.id, root.name, {})
+    with contextlib.suppress(DamagedArtifact, FileNotFoundError):
+        before = read_root(path)
+    path.parent.mkdir(exist_ok=True)
+    now = clock_of(path.parent)
+    known = {(stage, key): 0 for stage, keys in before.reach.items() for key in keys.values()}
+    known |= {(s, key): until for s, keys in before.earlier.items() for key, until in keys.items()}
+    reached = root.keys()
+    earlier: dict[str, dict[str, int]] = {}
+    for (stage, key), until in known.items():
+        ended = until or (int(now) if complete else 0)
+        if (stage, key) not in reached and not (ended and now - ended > REMEMBERED_S):
+            earlier.setdefault(stage, {})[key] = ended
+    write_root(store, Root(root.id, root.name, root.reach, features=root.features, earlier=earlier))
 
 
 def pin(store: Path, name: str, roots: Iterable[Root]) -> Root:
     """Keep what some roots reach now until `unpin`; raises ConfigError for a name that is taken."""
-    if _plain(name) != name or not name:
-        raise ConfigError(f"pin {name!r}: give a name of letters, digits, '.', '_' and '-'")
-    if (store / "pins" / f"{name}.txt").exists():
-        raise ConfigError(f"pin {name}: there is one of this name; unpin it first")
+    if not _is_name(name):
+        raise ConfigError(
+            f"pin {name!r}: give a name of at most 48 letters, digits, '.', '_' and '-'"
+        )
     reach: dict[str, dict[str, str]] = {}
+    others: dict[str, dict[str, int]] = {}
     for root in roots:
         for stage, keys in root.reach.items():
             known = reach.setdefault(stage, {})
             for item, key in keys.items():
                 # Two runs may have the same video under other keys: both are kept.
-                known[item if known.get(item, key) == key else f"{item} of {root.id}"] = key
-    made = Root(name, name, reach, pinned=True)
+                if known.setdefault(item, key) != key:
+                    others.setdefault(stage, {})[key] = 0
+    made = Root(name, name, reach, pinned=True, earlier=others)
+    if _path(store, made).exists():
+        raise ConfigError(f"pin {name}: there is one of this name; unpin it first")
     write_root(store, made)
     return made
 
 
 def unpin(store: Path, name: str) -> None:
-    """Give up a pin, or forget a run. Raises ConfigError where there is none of this name or id."""
-    for folder in ("pins", "roots"):
-        path = store / folder / f"{name}.txt"
-        if _plain(name.replace("~", "")) == name.replace("~", "") and path.exists():
-            path.unlink()
-            return
-    raise ConfigError(f"{store} has no pin and no run {name!r}: `hiprobe cache roots` lists them")
+    """Give up a pin. Raises ConfigError where there is none of this name."""
+    _remove(store / "pins", name, "pin")
 
 
-def merged(old: Reach, new: Reach) -> Reach:
-    """What either reaches; where both have an item, the old key stays under another item's name."""
-    both = {stage: dict(keys) for stage, keys in new.items()}
-    for stage, keys in old.items():
-        known = both.setdefault(stage, {})
-        for item, key in keys.items():
-            if known.setdefault(item, key) != key:
-                known[f"{item} before {key[:12]}"] = key
-    return both
+def forget(store: Path, id_of_run: str) -> None:
+    """Take away the root of a run. Raises ConfigError where there is none of this id."""
+    _remove(store / "roots", id_of_run, "run")
 
 
 @contextmanager
 def planning(store: Path) -> Iterator[None]:
     """Announce that what is found in the store now will be in a root by the end of this block."""
-    path = store / "roots" / f"{PLANNING}{this_host()}~{os.getpid()}~{uuid.uuid4().hex[:12]}"
-    # In a store that cannot be written nothing is collected by people who would heed this.
-    with contextlib.suppress(OSError):
-        path.touch()
-    try:
-        yield
-    finally:
+    with contextlib.ExitStack() as announced:
+        # In a store that cannot be written nothing is collected by people who would heed this.
         with contextlib.suppress(OSError):
-            path.unlink()
+            claims = Claims(store / "claims")
+            announced.enter_context(claims.hold(f"{PLANNING}{uuid.uuid4().hex}"))
+        yield
 
 
-def announced(store: Path) -> list[str]:
+def announced(store: Path) -> set[str]:
     """The announcements of processes that plan at this moment."""
-    found = []
-    for path in (store / "roots").glob(f"{PLANNING}*"):
-        host, pid = path.name.split("~")[1:3]
-        if host == this_host():
-            counts = pid.isdecimal() and is_alive(int(pid))
-        else:
-            try:
-                counts = clock_of(path.parent) - path.stat().st_mtime < PLANNING_S
-            except FileNotFoundError:
-                continue
-        if counts:
-            found.append(path.name)
-        else:
-            path.unlink(missing_ok=True)
-    return found
+    claims = Claims(store / "claims")
+    names = [path.name for path in (store / "claims").glob(f"{PLANNING}*")]
+    return {name for name in names if claims.is_held(name)}
 
 
-def _head(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            head: dict[str, Any] = json.loads(file.readline().decode("ascii"))
-        said = head.pop("record")
-        if hash_of(head) != said:
-            raise _damaged(path, "its first line does not have the sha256 that it carries")
-        if head["format"] > FORMAT:
-            raise StoreTooNew(
-                f"{path.name}: format {head['format']}, this hiprobe reads up to {FORMAT}; "
-                "install a newer hiprobe"
-            )
-        return head
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+REACH, EARLIER = "reach", "earlier"
 
 
-def _body(reach: Reach) -> str:
+def _path(store: Path, root: Root) -> Path:
+    return store / ("pins" if root.pinned else "roots") / f"{root.id}.txt"
+
+
+def _remove(folder: Path, name: str, what: str) -> None:
+    path = folder / f"{name}.txt"
+    # A name is never a way to another folder.
+    if path.name != f"{name}.txt" or name.startswith(".") or not path.exists():
+        raise ConfigError(f"the store has no {what} {name!r}: `hiprobe cache roots` lists them")
+    path.unlink()
+
+
+def _head_of(path: Path) -> dict[str, Any] | None:
+    """The first line of a root that is whole; None where there is none that is."""
+    with contextlib.suppress(
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
+    ):
+        return _parts(path)[0]
+    return None
+
+
+def _parts(path: Path) -> tuple[dict[str, Any], bytes]:
+    """First line and rest of a root, both as they were written; raises ValueError otherwise."""
+    # Read at once: another process may put another file in its place.
+    line, _, body = path.read_bytes().partition(b"\n")
+    head: dict[str, Any] = json.loads(line.decode("ascii"))
+    said = head.pop("record")
+    if canonical({**head, "record": said}).encode("ascii") != line or hash_of(head) != said:
+        raise ValueError("its first line does not have the sha256 that it carries")
+    if head["format"] > FORMAT:
+        raise StoreTooNew(
+            f"{path.parent.name}/{path.name}: format {head['format']}, this hiprobe reads up to "
+            f"{FORMAT}; install a newer hiprobe"
+        )
+    if hashlib.sha256(body).hexdigest() != head["body"]:
+        raise ValueError("its lines do not have the digest that the first of them gives")
+    return head, body
+
+
+def _lines(kind: str, said: Mapping[str, Mapping[str, Any]]) -> bytes:
     lines = (
-        json.dumps([stage, item, key], separators=(",", ":"))
-        for stage, keys in sorted(reach.items())
-        for item, key in sorted(keys.items())
+        json.dumps([kind, stage, dict(values)], sort_keys=True, separators=(",", ":"))
+        for stage, values in sorted(said.items())
+        if values
     )
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
 def _damaged(path: Path, why: str) -> DamagedArtifact:
@@ -226,6 +293,10 @@ def _damaged(path: Path, why: str) -> DamagedArtifact:
         f"{path.parent.name}/{path.name} cannot be read ({why}); run that run again, which writes "
         "it anew, or remove the file"
     )
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and _plain(name)[:48] == name
 
 
 def _plain(name: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import shutil
 import time
@@ -21,10 +20,10 @@ from typing import Any
 from cache.artifact import EVICTED, Artifact, evicted
 from cache.atomic import clock_of, sync_folder, sync_tree, walk
 from cache.claims import Claims, is_alive, this_host
-from cache.commit import RECORD, Commit, FileEntry, content_digest, read_commit
-from cache.digest import file_digest
+from cache.commit import RECORD, Commit, content_digest, read_commit
+from cache.drafts import Draft
 from cache.errors import DamagedArtifact, MissingArtifact
-from cache.keys import Keymaker, canonical
+from cache.keys import canonical
 from cache.layout import IS_KEY, PARTS, check_format, is_stage, open_root
 
 
@@ -36,22 +35,6 @@ class Listing:
     """Inode by key. A key that was set aside and made again has another one."""
     evicted: frozenset[str]
     """The keys of which only the record was kept."""
-
-
-@dataclass(frozen=True)
-class Draft:
-    """An artifact in the making: a folder that nobody sees until it is published."""
-
-    path: Path
-    stage: str
-    version: int
-    recipe: Mapping[str, Any]
-    inputs: Mapping[str, Any]
-
-    @functools.cached_property
-    def key(self) -> str:
-        """The key under which it will be published."""
-        return Keymaker(self.stage, self.version, self.recipe).key(self.inputs)
 
 
 class Store:
@@ -97,7 +80,8 @@ class Store:
             path = store.folder(stage, key + EVICTED)
             if found is None and (path / RECORD).exists():
                 found = Artifact(stage, key, path)
-        return found
+        # One that was made again between these two looks is found by another.
+        return found or self.find(stage, key)
 
     def artifact(self, stage: str, key: str) -> Artifact:
         """The committed artifact of this key. Raises MissingArtifact, or EvictedArtifact."""
@@ -146,10 +130,13 @@ class Store:
         owner = f"{stage}~{this_host()}~{os.getpid()}~{uuid.uuid4().hex[:12]}"
         path = self.root / "staging" / owner
         path.mkdir(parents=True)
+        draft = Draft(path, stage, version, recipe, inputs)
         try:
-            yield Draft(path, stage, version, recipe, inputs)
+            yield draft
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            draft.early.close()
+            if path.exists():
+                shutil.rmtree(path, ignore_errors=True)
 
     def publish(
         self,
@@ -170,7 +157,7 @@ class Store:
         (a source that changed while it was read). The first to publish a key wins: a later one
         gets the artifact that is there, and its own draft is dropped.
         """
-        files = _list_files(draft.path, frozenset(auxiliary), logical)
+        files = draft.files(frozenset(auxiliary), logical)
         commit = Commit(
             stage=draft.stage,
             version=draft.version,
@@ -224,7 +211,7 @@ class Store:
         self.claims.sweep()
         removed = 0
         for path in sorted((self.root / "staging").iterdir()):
-            if _is_abandoned(path, age_s):
+            if is_abandoned(path, age_s):
                 shutil.rmtree(path, ignore_errors=True)
                 removed += not path.exists()
         return removed
@@ -239,6 +226,7 @@ class Store:
         The first wins: where the key is there, that artifact is returned and the folder stays.
         """
         target = self.folder(stage, key)
+        is_new = not target.parent.exists()
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             path.rename(target)
@@ -246,11 +234,15 @@ class Store:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             return self._lose_to(path, stage, key)
-        # The two-letter folder may be new itself, so its own entry is forced out too.
-        for folder in (target.parent, target.parent.parent, self.root):
+        # Where the two-letter folder is new, its own entry is forced out too. One that somebody else
+        # has just made goes to the disk with what is in it, in any journaling file system.
+        uppers = (target.parent.parent, self.root) if is_new else ()
+        for folder in (target.parent, *uppers):
             sync_folder(folder)
         # What was kept of it when it was evicted has served.
-        shutil.rmtree(self.folder(stage, key + EVICTED), ignore_errors=True)
+        left = self.folder(stage, key + EVICTED)
+        if left.exists():
+            shutil.rmtree(left, ignore_errors=True)
         return Artifact(stage, key, target)
 
     def distrusted(self) -> frozenset[str]:
@@ -290,32 +282,8 @@ def _mark_of(artifact: Artifact) -> str:
     return f"{artifact.stage}~{artifact.key}~shared~{artifact.path.stat().st_ino}"
 
 
-def _list_files(
-    root: Path, auxiliary: frozenset[str], logical: Callable[[Path], str] | None
-) -> tuple[FileEntry, ...]:
-    entries = []
-    for found in walk(root):
-        if found.is_dir(follow_symlinks=False):
-            continue
-        path = Path(found.path)
-        name = path.relative_to(root).as_posix()
-        if not found.is_file(follow_symlinks=False):
-            raise DamagedArtifact(
-                f"draft holds {name}, a link or device: a payload is made of plain files"
-            )
-        if name == RECORD:
-            raise DamagedArtifact(f"draft holds {name}: that name is the commit record's")
-        said = logical(path) if logical and path.suffix == ".parquet" else ""
-        entries.append(
-            FileEntry(name, path.stat().st_size, file_digest(path), said, name in auxiliary)
-        )
-    missing = auxiliary - {entry.path for entry in entries}
-    if missing:
-        raise DamagedArtifact(f"draft lacks the files {sorted(missing)} that it declares")
-    return tuple(entries)
-
-
-def _is_abandoned(draft: Path, age_s: float) -> bool:
+def is_abandoned(draft: Path, age_s: float) -> bool:
+    """Whether the process of another's name in a folder's (<what>~<host>~<pid>~<id>) is gone."""
     name = draft.name.split("~")
     if len(name) != 4 or not name[2].isdecimal():
         return False

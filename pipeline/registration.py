@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 
-from cache.errors import StoreError
-from cache.roots import Reach, Root, merged, read_root, root_id, write_root
+from cache.roots import Root, renew_root, root_id
 from cache.store import Store
 from pipeline.config import Config
 from pipeline.plan import StagePlan
@@ -25,18 +23,17 @@ class Registration:
         """Write what these plans reach, made or not.
 
         What the run reached before counts until all is made: whoever interrupts a run, or makes a
-        part of it, may go back. Raises OSError where the store cannot be written.
+        part of it, may go back. Raises OSError where the store cannot be written, StoreTooNew where
+        a newer hiprobe wrote the root.
         """
-        reach: Reach = {name: plan.keys for name, plan in plans.items() if plan.keys}
-        done = all(plan.off or _is_done(plan) for plan in plans.values())
-        if not done or len(plans) < len(world.versions):
-            # One that cannot be read is no reason to stop: this run writes it anew.
-            with contextlib.suppress(StoreError, FileNotFoundError):
-                path = self._store / "roots" / f"{self._id}.txt"
-                reach = merged(read_root(path).reach, reach)
+        reach = {name: plan.keys for name, plan in plans.items() if plan.keys}
+        whole = len(plans) == len(world.versions)
+        done = whole and all(plan.off or _is_done(plan) for plan in plans.values())
         features = {"backbone": world.backbone, "videos": len(world.videos or ())}
-        write_root(self._store, Root(self._id, self._name, reach, features=features))
+        root = Root(self._id, self._name, reach, features=features)
+        renew_root(self._store, root, complete=done)
 
 
 def _is_done(plan: StagePlan) -> bool:
+    # What failed or is blocked does not keep a run open: a damaged video would do so for ever.
     return not (plan.todo or plan.waiting or plan.unselected)

@@ -12,6 +12,7 @@ from cache.catalog import StageCatalog, save_catalog
 from cache.errors import ConfigError, EvictedArtifact, MissingArtifact, RunStopped
 from cache.roots import planning
 from cache.store import Store
+from cache.trash import recover
 from pipeline.assemble import tasks_of, weights_of
 from pipeline.config import Config
 from pipeline.deviations import difference_lines, frame_differences
@@ -91,6 +92,7 @@ def run(config: Config, options: Options, progress: Progress) -> Summary:
     began = time.monotonic()
     store = open_store(config)
     store.sweep()
+    recover(store)
     summary = Summary(asked=frozenset(name for name in NODES if options.wants(name)))
     with _Engines(config) as engines, leave_in_time():
         passes = 0
