@@ -7,7 +7,7 @@ by their numbers in the model, so that an array that keeps a few of them reads l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -35,12 +35,14 @@ def write_states(
     dim: int,
     logical_dtype: str,
     prompts: int = 1,
+    finished: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the hidden states of `layers` (numbers, increasing) into the new folder `path`.
 
     Each block is [shard_rows(segments), prompts, len(layers), dim] (the last may be shorter), of the
     logical dtype "float32" or "float16", or uint16 bits for "bfloat16". Only whole shards are ever
-    written. Raises FileExistsError where the folder is there, ValueError for what does not fit.
+    written, and `finished` is called with the file of each. Raises FileExistsError where the folder
+    is there, ValueError for what does not fit.
     """
     numbers = [int(number) for number in layers]
     _require_names("layers", numbers, prompts)
@@ -52,6 +54,7 @@ def write_states(
         logical_dtype=logical_dtype,
         names=("segment", "prompt_layer", "dim"),
         attributes={"layers": numbers, "prompts": prompts},
+        finished=finished,
     )
 
 
@@ -65,6 +68,7 @@ def write_heads(
     heads: Sequence[Pair] = (),
     whole: Pair | None = None,
     prompts: int = 1,
+    finished: Callable[[Path], None] | None = None,
 ) -> None:
     """Write attention heads into the new folder `path`: the pairs `heads`, or all of a model.
 
@@ -91,6 +95,7 @@ def write_heads(
         logical_dtype=logical_dtype,
         names=("segment", "prompt_head" if whole is None else "prompt_layer", "dim"),
         attributes=said,
+        finished=finished,
     )
 
 

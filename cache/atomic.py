@@ -12,7 +12,7 @@ from typing import Any
 from cache.keys import canonical
 
 
-def sync_file(path: Path) -> None:
+def sync_file(path: Path | str) -> None:
     """Force a file's bytes to the disk."""
     _sync(path, os.O_RDONLY)
 
@@ -34,19 +34,19 @@ def sync_tree(root: Path) -> None:
         if entry.is_dir(follow_symlinks=False):
             folders.append(Path(entry.path))
         else:
-            sync_file(Path(entry.path))
+            sync_file(entry.path)
     for folder in reversed(folders):
         sync_folder(folder)
 
 
-def walk(root: Path) -> Iterator[os.DirEntry[str]]:
+def walk(root: Path | str) -> Iterator[os.DirEntry[str]]:
     """Every entry below `root`, a folder before what is in it, sorted by name."""
     with os.scandir(root) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         yield entry
         if entry.is_dir(follow_symlinks=False):
-            yield from walk(Path(entry.path))
+            yield from walk(entry.path)
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
@@ -80,7 +80,7 @@ def clock_of(folder: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _sync(path: Path, flags: int) -> None:
+def _sync(path: Path | str, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)

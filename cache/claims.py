@@ -13,6 +13,7 @@ off by an hour neither steals nor waits.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -119,6 +120,7 @@ class Claims:
                     os.utime(path)
 
 
+@functools.cache
 def this_host() -> str:
     """This machine's name and process numbering.
 

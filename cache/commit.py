@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,13 @@ class Commit:
 
     def to_json(self) -> dict[str, Any]:
         """The record as it is written: canonical JSON that carries its own sha256."""
-        said = {"format": FORMAT, **asdict(self), "files": [asdict(e) for e in self.files]}
+        # Not dataclasses.asdict, which copies every value of a recipe, deep, for each artifact.
+        said = {"format": FORMAT, **_fields(self), "files": [_fields(e) for e in self.files]}
         return {**said, "record": hash_of(said)}
+
+
+def _fields(record: Commit | FileEntry) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def content_digest(files: tuple[FileEntry, ...]) -> str:

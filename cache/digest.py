@@ -10,9 +10,9 @@ from typing import Any
 from cache.keys import canonical
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: Path | str) -> str:
     """sha256, in hex, of a file's bytes."""
-    with path.open("rb") as file:
+    with open(path, "rb") as file:  # noqa: PTH123 - a path per file of a store is a cost
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

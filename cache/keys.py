@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 ABSENT = "(absent)"
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+)
 SCHEMA = 1
 """Version of the key's own layout; a change here makes every key another one."""
 
@@ -21,9 +24,7 @@ def canonical(value: Any) -> str:
     """
     if not _is_plain(value):
         _check(value, "value")
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
+    return _ENCODER.encode(value)
 
 
 def hash_of(value: Any) -> str:

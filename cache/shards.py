@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,11 @@ def write_shards(
     logical_dtype: str,
     names: tuple[str, str, str],
     attributes: Mapping[str, Any],
+    finished: Callable[[Path], None] | None = None,
 ) -> None:
     """Write one array into the new folder `path`, shard by shard; `names` are its dimensions'.
+
+    `finished` is called with the file of every shard when it is complete.
 
     Each block is [shard_rows(segments), *inner] (the last may be shorter), where the last of
     `inner` is the width and the others together count the slots; of the logical dtype "float32" or
@@ -75,6 +78,8 @@ def write_shards(
                 f"got {block.shape} {block.dtype}"
             )
         array[start : start + len(block)] = block.reshape(len(block), *shape[1:])
+        if finished is not None:
+            finished(_file_of(path, start // rows))
         start += len(block)
     if start != segments:
         raise ValueError(f"{segments} segments were announced and {start} written")
@@ -165,7 +170,7 @@ class ShardedArray:
                 yield file.chunks(slots, buffer)[:, : rows.stop - rows.start]
 
     def _file(self, shard: int) -> Path:
-        return self.path / "c" / str(shard) / "0" / "0"
+        return _file_of(self.path, shard)
 
     def _check_size(self, shard: int) -> None:
         file = self._file(shard)
@@ -176,6 +181,10 @@ class ShardedArray:
     def __repr__(self) -> str:
         """Shape and dtype, never data."""
         return f"ShardedArray({self.path.name}, shape={self.shape}, dtype={self.logical_dtype})"
+
+
+def _file_of(path: Path, shard: int) -> Path:
+    return path / "c" / str(shard) / "0" / "0"
 
 
 def _stored_dtype(logical_dtype: str) -> np.dtype[Any]:

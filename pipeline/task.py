@@ -177,6 +177,7 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
             source=task.source.path if task.source else None,
             backbone=task.backbone,
             partial=partial,
+            finished=draft.finished,
             progress=progress,
         )
         result: Result = module.compute(job)

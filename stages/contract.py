@@ -38,6 +38,10 @@ class Payload(Protocol):
         ...
 
 
+def no_notice(path: Path) -> None:
+    """Take the notice that a file is finished and forget it."""
+
+
 def no_progress(done: float, total: float) -> None:
     """Take a progress report and forget it."""
 
@@ -63,6 +67,9 @@ class Job(Generic[S]):
     """A stages.backbones.reference.BackboneReference, for stages that run the model."""
     partial: Path | None = None
     """A folder that outlives an interruption of this very item; it holds finished parts."""
+    finished: Callable[[Path], None] = no_notice
+    """Call with the path of a large payload file that is complete: it is digested and forced to the
+    disk while others are made. It must not be touched any more."""
     progress: Callable[[float, float], None] = no_progress
     """Call with (done, total), in any unit, to be seen while an item takes long."""
 

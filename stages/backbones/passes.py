@@ -99,6 +99,7 @@ class _Video:
             "segments": len(self.segments),
             "logical_dtype": self.runner.logical_dtype,
             "prompts": len(self.prompts),
+            "finished": self.job.finished,
         }
         wanted, backbone, out = self.wanted, self.backbone, self.job.out
         if wanted.layers:
