@@ -25,8 +25,14 @@ class Artifact:
 
     @functools.cached_property
     def commit(self) -> Commit:
-        """Its record. Raises DamagedArtifact where it cannot be read."""
-        return read_commit(self.path)
+        """Its record. Raises DamagedArtifact where it cannot be read, or is that of another."""
+        commit = read_commit(self.path)
+        if (commit.stage, commit.key) != (self.stage, self.key):
+            raise DamagedArtifact(
+                f"artifact {self.name}: its record is that of {commit.stage}/{commit.key}; "
+                "`hiprobe cache repair` sets it aside and the next run makes it again"
+            )
+        return commit
 
     @property
     def digest(self) -> str:
@@ -51,9 +57,9 @@ class Artifact:
         """The path of a payload file, or of a folder of them, checked against the record.
 
         Every listed file must be there with its size, and a file asked for by its own name must
-        have its digest (Parquet and safetensors would give a flipped bit as another number; the
-        shards in a Zarr folder carry checksums of their own): raises DamagedArtifact, naming the
-        file, otherwise. Raises EvictedArtifact where only the record was kept, MissingArtifact
+        have its digest (Parquet and safetensors would give a flipped bit as another number), as the
+        record of a Zarr folder must, which says what check sums its shards have: raises
+        DamagedArtifact, naming the file, otherwise. Raises EvictedArtifact where only the record was kept, MissingArtifact
         where somebody took the artifact out of the store meanwhile.
         """
         if self.evicted:
@@ -63,9 +69,10 @@ class Artifact:
             raise DamagedArtifact(f"artifact {self.name} does not hold {name}")
         for entry in listed:
             check_size(self, entry)
-            if entry.path == name and file_digest(self.path / name) != entry.sha256:
+            read = entry.path == name or entry.path.endswith("/zarr.json")
+            if read and file_digest(self.path / entry.path) != entry.sha256:
                 raise DamagedArtifact(
-                    f"artifact {self.name}: {name} does not have the digest of its record; "
+                    f"artifact {self.name}: {entry.path} does not have the digest of its record; "
                     "`hiprobe cache repair --full` sets it aside and the next run makes it again"
                 )
         return self.path / name

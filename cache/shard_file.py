@@ -59,9 +59,14 @@ class ShardForm:
 class ShardFile:
     """A shard, open for reading: use it in a `with`. Raises DamagedArtifact where it is not whole."""
 
-    def __init__(self, path: Path, number: int, name: str, form: ShardForm) -> None:
-        """Open the file at `path`: shard `number` of the array `name`, which messages name."""
+    def __init__(self, path: Path, number: int, name: str, form: ShardForm, sums: str = "") -> None:
+        """Open the file at `path`: shard `number` of the array `name`, which messages name.
+
+        `sums` is what `sums()` gave when the shard was written: the chunks must have these. Without
+        it they must only have the ones that they carry themselves.
+        """
         self._what, self._form = f"{name}: shard {number}", form
+        self._sums = sums
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -100,7 +105,10 @@ class ShardFile:
                 self._read(buffer[start * step : stop * step], places[start])
                 start = stop
         for place, slot in enumerate(slots):
-            self._check(buffer[place * step : (place + 1) * step], f"the chunk of slot {slot}")
+            chunk = buffer[place * step : (place + 1) * step]
+            self._check(chunk, f"the chunk of slot {slot}")
+            if self._sums and chunk[-CRC_BYTES:].tobytes().hex() != self._sum_of(slot):
+                raise self._damaged(f"the chunk of slot {slot} is not the one that was written")
         size = np.dtype(form.dtype).itemsize
         return np.ndarray(
             (len(slots), form.rows, form.width),
@@ -108,6 +116,18 @@ class ShardFile:
             buffer.data,
             strides=(step, form.width * size, size),
         )
+
+    def sums(self) -> str:
+        """The check sums that the chunks carry, as they lie, hexadecimal, slot after slot."""
+        found = np.empty(CRC_BYTES, dtype=np.uint8)
+        text = []
+        for offset in self._offsets:
+            self._read(found, offset + self._form.chunk)
+            text.append(found.tobytes().hex())
+        return "".join(text)
+
+    def _sum_of(self, slot: int) -> str:
+        return self._sums[2 * CRC_BYTES * slot : 2 * CRC_BYTES * (slot + 1)]
 
     def _index(self) -> list[int]:
         """Offset of every chunk. They fill the file from its start, each once, in any order."""

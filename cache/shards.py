@@ -3,7 +3,9 @@
 A Zarr array left to its defaults gives wrong numbers for a flipped bit and fill values for a shard
 that is gone. Here every inner chunk and every shard index carries a crc32c, the fill value is NaN,
 empty chunks are written, what the record says of the array carries a crc32, and every read first
-checks that each shard is there with the one size it can have.
+checks that each shard is there with the one size it can have. The record also lists the check sum of
+every chunk, so that the sound shard of another array, or another chunk of this one, is not taken for
+the one that belongs there.
 
 Layout: shard (c, slots, width), inner chunk (c, 1, width), so that one slot of a shard is one range.
 NumPy has no bfloat16: its bits are kept as uint16 with the attribute `logical_dtype`.
@@ -22,15 +24,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.errors import DamagedArtifact
+from cache.errors import DamagedArtifact, StoreTooNew
 from cache.keys import canonical
 from cache.precision import STORED, from_bfloat16_bits, to_bfloat16_bits, widen
-from cache.shard_file import ShardFile, ShardForm, not_whole
+from cache.shard_file import CRC_BYTES, ShardFile, ShardForm, not_whole
 
 __all__ = ["ShardedArray", "from_bfloat16_bits", "shard_rows", "to_bfloat16_bits", "write_shards"]
 
 SHARD_ROWS = 512
 """Segments that a shard holds at most."""
+
+FORMAT = 1
+"""Version of what the record says, beside Zarr's own; one without it (0) lists no check sums."""
 
 _BFLOAT16_NAN = 0x7FC0
 
@@ -68,7 +73,7 @@ def write_shards(
     if path.exists():
         raise FileExistsError(f"{path.name} exists already: hidden states are written once")
     shape = (segments, math.prod(inner[:-1]), inner[-1])
-    array = _create(path, shape, rows, names, logical_dtype, attributes)
+    array = _create(path, shape, rows, names, logical_dtype)
     start = 0
     for block in blocks:
         expected = (min(rows, segments - start), *inner)
@@ -83,6 +88,7 @@ def write_shards(
         start += len(block)
     if start != segments:
         raise ValueError(f"{segments} segments were announced and {start} written")
+    _seal(array, path, ShardForm(shape[1], rows, shape[2], stored.str), attributes, logical_dtype)
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,10 +105,16 @@ class ShardedArray:
 
     @classmethod
     def open(cls, path: Path) -> ShardedArray:
-        """Open an array that `write_shards` wrote; raises DamagedArtifact if it is not whole."""
+        """Open an array that `write_shards` wrote.
+
+        Raises DamagedArtifact where it is not whole, StoreTooNew for one of a newer format.
+        """
         try:
             document = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+            _refuse_newer(path.name, document["attributes"])
             shape, attributes = _checked_metadata(path.name, document)
+        except StoreTooNew:
+            raise
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DamagedArtifact(f"{path.name}: zarr.json cannot be read: {error}") from error
         found = cls(path, shape, str(attributes["logical_dtype"]), attributes)
@@ -165,9 +177,11 @@ class ShardedArray:
         group. Raises DamagedArtifact.
         """
         rows = self.segments_of(shard)
-        with ShardFile(self._file(shard), shard, self.path.name, self.form) as file:
+        sums = self.attributes["chunk_crc32c"][shard] if self.attributes.get("format") else ""
+        file = self._file(shard)
+        with ShardFile(file, shard, self.path.name, self.form, sums) as opened:
             for slots in groups:
-                yield file.chunks(slots, buffer)[:, : rows.stop - rows.start]
+                yield opened.chunks(slots, buffer)[:, : rows.stop - rows.start]
 
     def _file(self, shard: int) -> Path:
         return _file_of(self.path, shard)
@@ -199,7 +213,6 @@ def _create(
     rows: int,
     names: tuple[str, str, str],
     logical_dtype: str,
-    attributes: Mapping[str, Any],
 ) -> Any:
     import zarr
     from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
@@ -213,7 +226,6 @@ def _create(
         codecs=[BytesCodec(endian="little"), Crc32cCodec()],
         index_codecs=[BytesCodec(endian="little"), Crc32cCodec()],
     )
-    said = {**attributes, "logical_dtype": logical_dtype, "shape": list(shape)}
     return zarr.create_array(
         path,
         shape=shape,
@@ -224,16 +236,43 @@ def _create(
         filters=None,
         fill_value=_BFLOAT16_NAN if logical_dtype == "bfloat16" else float("nan"),
         dimension_names=names,
-        # A changed digit in zarr.json must not pass for another shape or for another layer.
-        attributes={**said, "crc32": _crc32(said)},
         zarr_format=3,
     )
+
+
+def _seal(
+    array: Any, path: Path, form: ShardForm, attributes: Mapping[str, Any], logical_dtype: str
+) -> None:
+    """Write what the array says of itself: without it, it does not open."""
+    sums = []
+    for shard in range(-(-array.shape[0] // form.rows)):
+        with ShardFile(_file_of(path, shard), shard, path.name, form) as file:
+            sums.append(file.sums())
+    said = {
+        **attributes,
+        "format": FORMAT,
+        "logical_dtype": logical_dtype,
+        "shape": list(array.shape),
+        "chunk_crc32c": sums,
+    }
+    # A changed digit in zarr.json must not pass for another shape or for another layer.
+    array.update_attributes({**said, "crc32": _crc32(said)})
 
 
 def _crc32(attributes: Mapping[str, Any]) -> str:
     """Check sum of what an array says of itself, hexadecimal."""
     said = {name: value for name, value in attributes.items() if name != "crc32"}
     return f"{zlib.crc32(canonical(said).encode('ascii')):08x}"
+
+
+def _refuse_newer(name: str, attributes: Mapping[str, Any]) -> None:
+    found = attributes.get("format", 0)
+    # A flipped bit in the number is damage, not a newer hiprobe: every later format keeps this sum.
+    if found > FORMAT and attributes["crc32"] == _crc32(attributes):
+        raise StoreTooNew(
+            f"{name}: zarr.json has format {found}, this hiprobe reads up to {FORMAT}; install a "
+            "newer hiprobe"
+        )
 
 
 def _checked_metadata(name: str, document: Any) -> tuple[tuple[int, int, int], dict[str, Any]]:
@@ -251,6 +290,7 @@ def _checked_metadata(name: str, document: Any) -> tuple[tuple[int, int, int], d
             "chunk keys": document["chunk_key_encoding"],
             "codecs": document["codecs"],
             "fill value": document["fill_value"],
+            "lengths of check sums": [len(sums) for sums in attributes.get("chunk_crc32c", ())],
         }
         expected = {
             "a check sum of": _crc32(attributes),
@@ -263,6 +303,9 @@ def _checked_metadata(name: str, document: Any) -> tuple[tuple[int, int, int], d
             "chunk keys": {"name": "default", "configuration": {"separator": "/"}},
             "codecs": [_codec_document(rows, width)],
             "fill value": _BFLOAT16_NAN if logical == "bfloat16" else "NaN",
+            "lengths of check sums": [2 * CRC_BYTES * slots] * (-(-segments // rows))
+            if attributes.get("format")
+            else [],
         }
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedArtifact(f"{name}: zarr.json lacks or garbles {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import shards
-from cache.errors import DamagedArtifact
+from cache.errors import DamagedArtifact, StoreTooNew
 from cache.shards import (
     ShardedArray,
     from_bfloat16_bits,
@@ -196,6 +197,70 @@ def test_every_flipped_bit_of_a_shard_is_noticed(tmp_path: Path) -> None:
         shard.write_bytes(content)
         with pytest.raises(DamagedArtifact):
             read(tmp_path / "s")
+
+
+def exchange(one: Path, two: Path) -> None:
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_sound_shard_of_another_array_or_place_is_not_taken_for_its_own(tmp_path: Path) -> None:
+    values = sample("float16")
+    write(tmp_path / "one", values, "float16")
+    write(tmp_path / "two", values[::-1].copy(), "float16")
+    shard = Path("c/1/0/0")
+    exchange(tmp_path / "one" / shard, tmp_path / "two" / shard)
+    for name in ("one", "two"):
+        with pytest.raises(DamagedArtifact, match=r"shard 1.*slot 0 is not the one"):
+            read(tmp_path / name)
+    exchange(tmp_path / "one" / shard, tmp_path / "two" / shard)
+    exchange(tmp_path / "one" / shard, tmp_path / "one" / "c/0/0/0")
+    with pytest.raises(DamagedArtifact, match=r"shard 0.*slot 0 is not the one"):
+        read(tmp_path / "one")
+
+
+def test_sound_chunks_that_changed_places_are_noticed(tmp_path: Path) -> None:
+    write(tmp_path / "s", sample("float16"), "float16")
+    shard = tmp_path / "s" / "c/0/0/0"
+    content = shard.read_bytes()
+    step = 7 * 5 * 2 + 4
+    shard.write_bytes(content[step : 2 * step] + content[:step] + content[2 * step :])
+    array = ShardedArray.open(tmp_path / "s")
+    for slot in (0, 1):
+        with pytest.raises(DamagedArtifact, match=f"slot {slot} is not the one"):
+            array.slot(slot)
+    np.testing.assert_array_equal(array.slot(2), as_float32(sample("float16"))[:, 2])
+
+
+def rewrite_record(folder: Path, **changes: Any) -> None:
+    """Change what an array says of itself (None removes), with the right check sum."""
+    document = json.loads((folder / "zarr.json").read_text())
+    said = {**document["attributes"], **changes}
+    said = {name: value for name, value in said.items() if value is not None}
+    rest = {name: value for name, value in said.items() if name != "crc32"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    said["crc32"] = f"{zlib.crc32(text.encode()):08x}"
+    (folder / "zarr.json").write_text(json.dumps({**document, "attributes": said}))
+
+
+def test_an_array_of_an_older_hiprobe_is_read_and_one_of_a_newer_refused(tmp_path: Path) -> None:
+    values = sample("float16")
+    write(tmp_path / "s", values, "float16")
+    rewrite_record(tmp_path / "s", format=2)
+    with pytest.raises(StoreTooNew, match="format 2, this hiprobe reads up to 1"):
+        ShardedArray.open(tmp_path / "s")
+    rewrite_record(tmp_path / "s", format=None, chunk_crc32c=None)
+    np.testing.assert_array_equal(read(tmp_path / "s"), as_float32(values))
+
+
+@pytest.mark.parametrize("sums", [None, [], [""], ["00" * 12, "00" * 12], [12], "text", 7])
+def test_check_sums_that_do_not_fit_the_array_are_damage(tmp_path: Path, sums: Any) -> None:
+    write(tmp_path / "s", sample("float16"), "float16")
+    rewrite_record(tmp_path / "s", chunk_crc32c=sums)
+    with pytest.raises(DamagedArtifact, match=r"zarr\.json"):
+        ShardedArray.open(tmp_path / "s")
 
 
 @pytest.mark.usefixtures("small_shards")
