@@ -44,6 +44,8 @@ class Garbage:
     bytes: int
     age_s: float
     """Since it came into this store, or was reached for the last time."""
+    made: float
+    """When it came into this store, in seconds since 1970 by the clock of the file system."""
     evicted: bool
     reached_by: str = ""
     """The name of the run that reached it last, where that is known."""
@@ -98,11 +100,12 @@ def garbage(store: Store, roots: Iterable[Root], age_s: float = GUARD_S) -> Iter
             until, name = known.get((stage, key), (0, ""))
             path = store.folder(stage, key + EVICTED * evicted)
             try:
-                age = now - max(_made(path), until)
+                made = made_at(path)
             except FileNotFoundError:
                 continue  # collected or made again this moment
+            age = now - max(made, until)
             if age >= age_s:
-                yield Garbage(stage, key, path, size_of(path), age, evicted, name, until)
+                yield Garbage(stage, key, path, size_of(path), age, made, evicted, name, until)
 
 
 def collect(
@@ -144,7 +147,7 @@ def leftovers(store: Store, roots: Iterable[Root], age_s: float = GUARD_S) -> It
         if is_abandoned(path, 24 * 3600):
             yield Leftover("draft", path, size_of(path), now - path.stat().st_mtime)
     for path in sorted((staging / PARTS).glob("*")):
-        if not IS_KEY(path.name) or (path.name in reached and not _is_made(store, path.name)):
+        if not IS_KEY(path.name) or (path.name in reached and not _ismade_at(store, path.name)):
             continue
         age = now - _touched(path)
         if age >= age_s:
@@ -179,7 +182,7 @@ def _wait(store: Store, patience_s: float, waiting: Callable[[int], None]) -> No
         time.sleep(0.05)
 
 
-def _made(path: Path) -> float:
+def made_at(path: Path) -> float:
     """When the artifact in a folder came into this store, by the file system's clock."""
     try:
         return (path / RECORD).stat().st_mtime
@@ -192,5 +195,5 @@ def _touched(path: Path) -> float:
     return max([path.stat().st_mtime, *times])
 
 
-def _is_made(store: Store, key: str) -> bool:
+def _ismade_at(store: Store, key: str) -> bool:
     return any(store.find(stage, key) is not None for stage in store.stages())

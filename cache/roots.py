@@ -15,6 +15,7 @@ reach. Neither needs a lock.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import getpass
 import hashlib
 import json
@@ -127,6 +128,21 @@ def read_root(path: Path, *, pinned: bool = False) -> Root:
         if isinstance(error, StoreTooNew):
             raise
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def named(roots: Iterable[Root], name: str) -> list[Root]:
+    """The roots of this id or, failing that, of this name: two runs may have one.
+
+    Raises ConfigError where there is none, with the nearest name.
+    """
+    roots = list(roots)
+    found = [r for r in roots if r.id == name] or [r for r in roots if r.name == name]
+    if not found:
+        known = sorted({r.name for r in roots})
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        words = f"did you mean {near[0]}?" if near else f"it knows {', '.join(known) or 'none'}"
+        raise ConfigError(f"the store has no run and no pin {name!r}; {words}")
+    return found
 
 
 def write_root(store: Path, root: Root) -> None:

@@ -8,6 +8,14 @@ import click
 
 from pipeline.commands.checking import cache_repair, cache_verify
 from pipeline.commands.options import JSON, STORE, print_value, store_of
+from pipeline.commands.space import (
+    cache_evict,
+    cache_forget,
+    cache_gc,
+    cache_pin,
+    cache_roots,
+    cache_unpin,
+)
 
 
 @click.group("cache")
@@ -28,13 +36,20 @@ def cache_ls(store: Path, stage: str, as_json: bool) -> None:
 
 @cache_group.command("du")
 @STORE
+@click.option("--by", type=click.Choice(["stage", "run", "age"]), default="stage")
 @JSON
-def cache_du(store: Path, as_json: bool) -> None:
-    """Say how many artifacts and bytes each stage holds."""
+def cache_du(store: Path, by: str, as_json: bool) -> None:
+    """Say how many artifacts and bytes each stage holds; also each run, or by age."""
     from pipeline.storage import disk_usage, usage_text
 
-    print_value(disk_usage(store_of(store)), usage_text, as_json)
+    print_value(disk_usage(store_of(store), by), usage_text, as_json)
 
 
 cache_group.add_command(cache_verify)
 cache_group.add_command(cache_repair)
+cache_group.add_command(cache_evict)
+cache_group.add_command(cache_gc)
+cache_group.add_command(cache_roots)
+cache_group.add_command(cache_pin)
+cache_group.add_command(cache_unpin)
+cache_group.add_command(cache_forget)
