@@ -1,7 +1,7 @@
 """Where tasks run: in this process, or on the workers of a Dask cluster.
 
-In this process they run one after the other, and those that run the model a few at once: there is
-nothing to schedule, and Dask's distributed package stays off the path of a small run. With workers
+In this process they run one after the other, and those that run the model or wait for files a few at
+once: there is nothing to schedule, and Dask's distributed package stays off the path of a small run. With workers
 or a scheduler address, Dask decides where each task runs, and runs it again elsewhere when a worker
 dies. Keys and digests are the same.
 """
@@ -15,6 +15,7 @@ from collections.abc import Generator, Sequence
 from typing import Any, Protocol
 
 from pipeline.flight import Flight, ItemProgress
+from pipeline.graph import Node
 from pipeline.task import Outcome, Task, execute
 
 WINDOW = 4
@@ -25,9 +26,9 @@ class Engine(Protocol):
     """Runs tasks and yields their outcomes as they come."""
 
     def run(
-        self, tasks: Sequence[Task], *, gpu: bool, progress: ItemProgress
+        self, tasks: Sequence[Task], node: Node, *, progress: ItemProgress
     ) -> Generator[Outcome, None, None]:
-        """Run tasks, started in the order given; `gpu` for those that run the model.
+        """Run the tasks of a stage, started in the order given.
 
         Close the generator to drop what is in flight.
         """
@@ -39,16 +40,19 @@ class Engine(Protocol):
 
 
 class InProcess:
-    """One task after the other, here; up to `in_flight` at once of those that run the model."""
+    """Here: one task after the other, or as many at once as the stage allows.
+
+    Of those that run the model up to `in_flight`.
+    """
 
     def __init__(self, in_flight: int = 1) -> None:
         self._in_flight = in_flight
 
     def run(
-        self, tasks: Sequence[Task], *, gpu: bool, progress: ItemProgress
+        self, tasks: Sequence[Task], node: Node, *, progress: ItemProgress
     ) -> Generator[Outcome, None, None]:
         """Run the tasks, started in order."""
-        at_once = min(self._in_flight, len(tasks)) if gpu else 1
+        at_once = min(self._in_flight if node.backbone else node.overlap, len(tasks))
         if at_once > 1:
             yield from Flight(tasks, at_once, progress).outcomes()
             return
@@ -90,13 +94,13 @@ class Cluster:
         )
 
     def run(
-        self, tasks: Sequence[Task], *, gpu: bool, progress: ItemProgress
+        self, tasks: Sequence[Task], node: Node, *, progress: ItemProgress
     ) -> Generator[Outcome, None, None]:
         """Run the tasks on the workers; one whose worker dies is run again on another."""
         from distributed import as_completed
 
         queue = iter(enumerate(tasks))
-        resources = {"GPU": 1} if gpu and self._declares_gpu() else None
+        resources = {"GPU": 1} if node.backbone and self._declares_gpu() else None
         ready = as_completed(loop=self._client.loop)
         running: dict[str, Task] = {}
 

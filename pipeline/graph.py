@@ -58,6 +58,11 @@ class Node:
     """Section of the configuration; empty for a stage without settings of its own."""
     without: Callable[[Any], tuple[str, ...]] = lambda settings: ()
     """Recipe fields of the section that change nothing in this stage: they stay out of its key."""
+    overlap: int = 1
+    """Items that one process makes at once, in threads: more than one where an item spends its time
+    waiting for files. (Stages that run the model have run.in_flight for that.)"""
+    whole: bool = False
+    """Whether the stage reads more of the hidden states than what was chosen."""
     compares: Compared | None = None
     """The stage is part of the run only where select.method compares this."""
 
@@ -141,6 +146,7 @@ GRAPH: tuple[Node, ...] = (
         values=("label", "question"),
         section="statistics",
         without=_of_statistics,
+        whole=True,
         compares="layer",
     ),
     Node(
@@ -153,6 +159,7 @@ GRAPH: tuple[Node, ...] = (
         ),
         values=("labels", "question"),
         section="statistics",
+        whole=True,
         compares="layer",
     ),
     Node(
@@ -161,6 +168,7 @@ GRAPH: tuple[Node, ...] = (
         edges=(Edge("states", "forward", "probing"), Edge("plan", "sample", "probing")),
         values=("labels",),
         section="heads",
+        whole=True,
         compares="heads",
     ),
     Node(
@@ -169,6 +177,7 @@ GRAPH: tuple[Node, ...] = (
         edges=(Edge("states", "forward", "probing"), Edge("plan", "sample", "probing")),
         values=("labels", "question"),
         section="crossvalidate",
+        whole=True,
         compares="cv",
     ),
     Node(
@@ -218,6 +227,7 @@ GRAPH: tuple[Node, ...] = (
             Edge("scorer", "fit", outside=True),
         ),
         values=("features", "question"),
+        overlap=4,
     ),
     Node(
         "threshold",
@@ -262,6 +272,7 @@ GRAPH: tuple[Node, ...] = (
         ),
         values=("labels", "question"),
         section="projection",
+        whole=True,
     ),
     Node(
         "report",

@@ -291,7 +291,7 @@ class _Pass:
         engine, report = self._engines.get(), self._progress.item
         busy = set()
         # Closed at once where something stops the run: what is in flight is then dropped.
-        with contextlib.closing(engine.run(tasks, gpu=plan.node.backbone, progress=report)) as ran:
+        with contextlib.closing(engine.run(tasks, plan.node, progress=report)) as ran:
             for outcome in ran:
                 if outcome.status == "busy":
                     busy.add(outcome.item)

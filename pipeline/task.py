@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cache.ahead import ahead
 from cache.artifact import Artifact
 from cache.digest import file_digest
 from cache.errors import ConfigError, DamagedArtifact, HiprobeError, ItemError, MissingArtifact
@@ -167,10 +168,7 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
                 for role, where in task.single.items()
             },
             many={
-                role: {
-                    video: _open(store, stage, key, task.members[role][video])
-                    for video, key in sorted(keys.items())
-                }
+                role: _open_all(store, stage, keys, task.members[role])
                 for role, (stage, keys) in task.many.items()
             },
             values=task.values,
@@ -194,6 +192,15 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
         )
     shutil.rmtree(partial, ignore_errors=True)
     return artifact
+
+
+def _open_all(
+    store: Store, stage: str, keys: Mapping[str, str], digests: Mapping[str, str]
+) -> dict[str, Artifact]:
+    """One input per video, by video id in order."""
+    videos = sorted(keys)
+    found = ahead(lambda video: _open(store, stage, keys[video], digests[video]), videos)
+    return dict(zip(videos, found, strict=True))
 
 
 def _open(store: Store, stage: str, key: str, digest: str) -> Artifact:

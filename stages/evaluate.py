@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cache.ahead import ahead
 from cache.digest import read_json, write_json
 from cache.errors import ConfigError
 from cache.fields import at_least, recipe
@@ -65,7 +67,7 @@ def compute(job: Job[Settings]) -> Result:
     _require_same_videos(job, missing)
     tested = {video: job.values["tested"][video] for video in job.many["intervals"]}
     require_unseen(training_scores(job.inputs["scorer"]).sources(), tested)
-    videos = [_read(job, video) for video in sorted(job.many["intervals"])]
+    videos = list(ahead(functools.partial(_read, job), sorted(job.many["intervals"])))
     read = time.perf_counter()
     found = evaluation_of(
         videos, bootstrap=settings.bootstrap, seed=settings.seed, tiou=settings.tiou

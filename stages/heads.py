@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cache.ahead import ahead
 from cache.digest import write_json
 from cache.errors import ConfigError, ItemError
 from cache.fields import at_least, knob, positive, recipe
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from cache.arrays import Heads
     from stages.probes.heads.description import Described, Subject
     from stages.probes.heads.discrepancy import Room
-    from stages.probes.spans import Ints
+    from stages.probes.spans import Ints, Spans
     from stages.probes.states import Rows
 
 VERSION = 4
@@ -107,13 +108,17 @@ def _opened(job: Job[Settings]) -> _Probing:
     from stages.probes.states import questions_of
     from stages.probes.training import label_of, require_both_classes, segment_labels
 
-    videos, labels, questions = [], {}, []
-    for video, payload in sorted(job.many["states"].items()):
-        heads = kept_heads(video, payload)
+    def read(video: str) -> tuple[Heads, Spans, list[str]]:
+        payload = job.many["states"][video]
         spans = read_spans(job.many["plan"][video].file("segments.parquet"), SEGMENTS, video)
+        return kept_heads(video, payload), spans, questions_of(payload)
+
+    videos, labels, questions = [], {}, []
+    names = sorted(job.many["states"])
+    for video, (heads, spans, asked) in zip(names, ahead(read, names), strict=True):
         require_rows(video, heads.segments, spans)
         videos.append((video, heads))
-        questions.append(questions_of(payload))
+        questions.append(asked)
         labels[video] = segment_labels(video, label_of(video, job.values["labels"]), spans)
         first = videos[0][1]
         mine, others = ((h.heads, h.head_dim) for h in (heads, first))

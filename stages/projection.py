@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cache.ahead import ahead
 from cache.digest import read_json, write_json
 from cache.errors import ConfigError
 from cache.fields import at_least, between, recipe
@@ -133,15 +134,20 @@ def _read(job: Job[Settings], of: Choice, rows: _Rows) -> Floats:
     from stages.probes.spans import require_rows
 
     parts: list[Any] = []
-    for video, segments in rows.segments.items():
+
+    def read(video: str) -> Any:
         found = probed_rows(video, job.many["states"][video], job.values["question"], of)
         require_rows(video, len(found), rows.lengths[video])
+        return found[rows.segments[video]]
+
+    # Two: of a long video many more rows are read than are kept.
+    for video, found in zip(rows.segments, ahead(read, rows.segments, 2), strict=True):
         if parts and found.shape[1] != parts[0].shape[1]:
             raise ConfigError(
                 f"{video}: hidden states have {found.shape[1]} numbers, those of other probing "
                 f"videos {parts[0].shape[1]}; use one backbone for all"
             )
-        parts.append(found[segments])
+        parts.append(found)
     return np.concatenate(parts).astype(np.float64)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cache.ahead import ahead
 from cache.digest import write_json
 from cache.errors import ConfigError
 from cache.ranges import ranges_of
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from stages.probes.entropy import Entropies
     from stages.probes.moments import Moments
     from stages.probes.silhouette import Silhouettes
-    from stages.probes.spans import Floats, Ints
+    from stages.probes.spans import Floats, Ints, Spans
     from stages.probes.states import ProbedStates
 
 VERSION = 5
@@ -144,12 +145,15 @@ def _opened(job: Job[Settings], moments: Moments) -> tuple[list[ProbedStates], d
     from stages.probes.states import probed_states
     from stages.probes.training import label_of, segment_labels
 
-    opened, labels = [], {}
-    for video in sorted(job.many["moments"]):
+    def read(video: str) -> tuple[ProbedStates, Spans]:
         states = probed_states(video, job.many["states"][video], job.values["question"])
+        plan = job.many["plan"][video].file("segments.parquet")
+        return states, read_spans(plan, SEGMENTS, video)
+
+    opened, labels, videos = [], {}, sorted(job.many["moments"])
+    for video, (states, spans) in zip(videos, ahead(read, videos), strict=True):
         form = (moments.layers, moments.dim)
         _require_same_form(video, (states.layers, states.dim), form)
-        spans = read_spans(job.many["plan"][video].file("segments.parquet"), SEGMENTS, video)
         require_rows(video, states.segments, spans)
         opened.append(states)
         labels[video] = segment_labels(video, label_of(video, job.values["labels"]), spans)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cache.ahead import ahead
 from cache.errors import ConfigError
 from cache.ranges import ranges_of
 from manifests.schema import SEGMENTS
@@ -32,10 +33,11 @@ def probing_labels(plans: Mapping[str, Payload], labels: Mapping[str, Any]) -> d
     Raises LeakageError for a video that is no training video, ConfigError where a class has no
     sample.
     """
+    videos = sorted(plans)
+    spans = ahead(lambda v: read_spans(plans[v].file("segments.parquet"), SEGMENTS, v), videos)
     found: dict[str, Ints] = {}
-    for video, payload in sorted(plans.items()):
-        spans = read_spans(payload.file("segments.parquet"), SEGMENTS, video)
-        found[video] = segment_labels(video, label_of(video, labels), spans)
+    for video, own in zip(videos, spans, strict=True):
+        found[video] = segment_labels(video, label_of(video, labels), own)
     if not found:
         raise ConfigError("there is no probing video: the probing subset must name at least one")
     anomalous = sum(int(part.sum()) for part in found.values())
@@ -53,8 +55,9 @@ def probing_videos(
     """
     found: list[ProbingVideo] = []
     plans = {video: many["plan"][video] for video in many["states"]}
-    for video, own in probing_labels(plans, labels).items():
-        states = probed_states(video, many["states"][video], question)
+    labelled = probing_labels(plans, labels)
+    opened = ahead(lambda v: probed_states(v, many["states"][v], question), labelled)
+    for (video, own), states in zip(labelled.items(), opened, strict=True):
         require_rows(video, states.segments, own)
         found.append(ProbingVideo(video, states, own))
         first = found[0].states

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cache.ahead import THREADS, ahead
 from cache.errors import ConfigError
 from manifests.schema import SEGMENTS
 from stages.contract import Payload
@@ -18,6 +19,8 @@ from stages.probes.spans import Ints, Spans, read_spans, require_rows
 from stages.probes.states import Rows, probed_states
 from stages.probes.training import label_of, segment_labels
 
+AHEAD_BYTES = 64 << 20
+"""Bytes of rows that are read before they are asked for."""
 HELD = 4
 """Bytes of each number of the rows, float32."""
 FITTED = 30
@@ -69,8 +72,10 @@ class ProbingRows:
         return found
 
     def chunks(self, videos: Sequence[int]) -> Iterator[Rows]:
-        """The rows of some videos, one after the other: no more than one is in memory."""
-        return (self.read(video) for video in videos)
+        """The rows of some videos, one after the other; few are in memory at once, or one long one."""
+        largest = max((len(self.labels[video]) for video in videos), default=1)
+        at_once = AHEAD_BYTES // max(1, largest * self.dim * HELD)
+        return ahead(self.read, videos, min(THREADS, at_once))
 
     def labels_of(self, videos: Sequence[int]) -> Ints:
         """The labels of their rows."""
@@ -105,7 +110,9 @@ def probing_rows(
     videos = tuple(sorted(states))
     if not videos:
         raise ConfigError("there is no probing video: the probing subset must name at least one")
-    spans = tuple(read_spans(plans[v].file("segments.parquet"), SEGMENTS, v) for v in videos)
+    spans = tuple(
+        ahead(lambda v: read_spans(plans[v].file("segments.parquet"), SEGMENTS, v), videos)
+    )
     found = tuple(
         segment_labels(video, label_of(video, labels), of_video)
         for video, of_video in zip(videos, spans, strict=True)

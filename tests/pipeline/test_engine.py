@@ -15,12 +15,16 @@ from cache.errors import ConfigError
 from cache.store import Store
 from cache.verify import verify
 from pipeline.engine import InProcess
+from pipeline.graph import NODES
 from pipeline.task import Outcome, Task
 from stages import score
 from stages.contract import Job, Result
 
 WAIT_S = 30.0
 """Nothing here takes long: a wait that ends by itself is a failure."""
+
+GPU = NODES["forward"]
+"""A stage that runs the model."""
 
 Compute = Callable[[Job[Any]], Result]
 
@@ -61,7 +65,7 @@ def ignore(item: str, done: float, total: float) -> None:
 
 
 def fly(store: Store, names: str, at_once: int = 2) -> Generator[Outcome, None, None]:
-    return InProcess(at_once).run(tasks(store, names), gpu=True, progress=ignore)
+    return InProcess(at_once).run(tasks(store, names), GPU, progress=ignore)
 
 
 def reported(job: Job[Any]) -> None:
@@ -194,13 +198,23 @@ def test_nothing_is_begun_before_an_outcome_was_dealt_with(store: Store, made_by
     assert set(begun) <= {"a0", "b1", "c2", "d3"}
 
 
-@pytest.mark.parametrize(("at_once", "gpu"), [(1, True), (4, False)])
-def test_one_at_a_time_needs_no_thread(store: Store, made_by: Any, at_once: int, gpu: bool) -> None:
+@pytest.mark.parametrize(("at_once", "node"), [(1, "forward"), (4, "decode")])
+def test_one_at_a_time_needs_no_thread(store: Store, made_by: Any, at_once: int, node: str) -> None:
     threads = []
     made_by(lambda job: threads.append(threading.current_thread()))
-    outcomes = InProcess(at_once).run(tasks(store, "abc"), gpu=gpu, progress=ignore)
+    outcomes = InProcess(at_once).run(tasks(store, "abc"), NODES[node], progress=ignore)
     assert [o.item for o in outcomes] == ["a0", "b1", "c2"]
     assert threads == [threading.main_thread()] * 3
+
+
+def test_videos_are_scored_a_few_at_once_whatever_the_model_may(store: Store, made_by: Any) -> None:
+    """What they wait for is the file system."""
+    together = threading.Barrier(NODES["score"].overlap, timeout=WAIT_S)
+    made_by(lambda job: together.wait() and None)
+    names = "abcdefgh"[: 2 * NODES["score"].overlap]
+    outcomes = InProcess(1).run(tasks(store, names), NODES["score"], progress=ignore)
+    assert {o.status for o in outcomes} == {"built"}
+    assert is_clean(store)
 
 
 def test_an_item_that_fails_is_an_outcome_and_the_rest_goes_on(store: Store, made_by: Any) -> None:
@@ -291,5 +305,5 @@ def test_progress_says_which_item_it_is(store: Store, made_by: Any, at_once: int
     def note(item: str, done: float, total: float) -> None:
         said.append((item, done, total))
 
-    list(InProcess(at_once).run(tasks(store, "abc"), gpu=True, progress=note))
+    list(InProcess(at_once).run(tasks(store, "abc"), GPU, progress=note))
     assert sorted(said) == [("a0", 3, 4), ("b1", 3, 4), ("c2", 3, 4)]
