@@ -10,6 +10,8 @@ from typing import TextIO
 
 from pipeline.task import Outcome
 
+SOURCES = "source files"
+"""The one item of the line that is shown while source files are digested."""
 TTY_S = 0.2
 PLAIN_S = 10.0
 """Seconds between two lines on a terminal, and where there is none."""
@@ -102,6 +104,24 @@ class Progress:
         lead = "\r\x1b[2K" if self._tty else ""
         self._stream.write(f"{lead}{text}{end}")
         self._stream.flush()
+
+
+class DigestLine:
+    """The progress of digesting source files, as a stage of its own."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._started = False
+
+    def __call__(self, done: float, total: float) -> None:
+        """So many bytes of so many are digested."""
+        if not self._started:
+            self._progress.start("digest", {SOURCES: total})
+            self._started = True
+        self._progress.item(SOURCES, done, total)
+        if done >= total:
+            self._progress.update(Outcome(SOURCES, "built"))
+            self._progress.finish()
 
 
 def clock(seconds: float) -> str:

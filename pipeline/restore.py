@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 Plans: TypeAlias = "Mapping[str, StagePlan]"
 Needed = dict[str, list[str]]
 """Items by stage, in the order of the graph."""
+Place = tuple[str, str]
+"""Stage and item."""
+Lost = dict[Place, str]
+"""Why something that was evicted cannot be made again."""
 
 
 def mark_restores(world: World, plans: Plans) -> None:
@@ -39,20 +43,26 @@ def needed_by(world: World, plans: Plans, stage: str, items: Collection[str]) ->
     return _closure(world, plans, {stage: list(items)})
 
 
-def needed_for(world: World, plans: Plans, stage: str, key: str) -> Needed:
-    """What has to be restored so that one evicted artifact can be read: itself, and its inputs."""
+def needed_for(world: World, plans: Plans, stage: str) -> Needed:
+    """What has to be restored so that every artifact of a stage can be read."""
     plan = plans[stage]
-    items = [
-        item for item, known in plan.keys.items() if known == key and _evicted(world, plan, item)
-    ]
-    found = _closure(world, plans, {stage: items})
-    return _in_order({**found, stage: items})
+    items = [item for item in plan.digests if _evicted(world, plan, item)]
+    return _in_order({**_closure(world, plans, {stage: items}), stage: sorted(items)})
 
 
-def lost_inputs(world: World, plans: Plans, stage: str, item: str) -> str:
-    """What an item of a stage reads that is evicted still, as words; empty where it can be made."""
-    found = _closure(world, plans, {stage: [item]}, deep=False)
-    return ", ".join(f"{name} of {', '.join(items[:3])}" for name, items in found.items())
+def why_lost(world: World, plans: Plans, stage: str, item: str, lost: Mapping[Place, str]) -> str:
+    """Why an item cannot be made or restored, by what is lost already; empty where it can be."""
+    if NODES[stage].backbone and not world.backbone_here:
+        return f"{stage} needs the backbone, which is not on this machine"
+    read = _closure(world, plans, {stage: [item]}, deep=False)
+    gone = [(name, each) for name, items in read.items() for each in items]
+    for place in gone:
+        # Whatever is still evicted now was to be restored before.
+        why = lost.get(place, "run again")
+        return (
+            f"it reads {place[0]} of {place[1]}, which was evicted and cannot be made again: {why}"
+        )
+    return ""
 
 
 def _closure(

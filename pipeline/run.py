@@ -22,10 +22,10 @@ from pipeline.gather import Choices, gather, with_videos
 from pipeline.graph import GRAPH, NODES
 from pipeline.outputs import write_outputs
 from pipeline.plan import StagePlan, plan_stage
-from pipeline.progress import Progress
+from pipeline.progress import DigestLine, Progress
 from pipeline.record import write_manifest
 from pipeline.registration import Registration
-from pipeline.restore import Needed, lost_inputs, needed_by, needed_for
+from pipeline.restore import Lost, Needed, needed_by, needed_for, why_lost
 from pipeline.signals import leave_in_time
 from pipeline.stores import open_store
 from pipeline.task import Outcome, Task
@@ -36,8 +36,8 @@ ORDER = {node.name: place for place, node in enumerate(GRAPH)}
 BUSY_S = 1.0
 """Seconds between two looks at items that another process is making."""
 
-SOURCES = "source files"
-"""The one item of the line that is shown while source files are digested."""
+NOT_RESTORED = "NotRestored"
+"""Class of the failure of an item that reads what was evicted and cannot be made again."""
 
 MENDED = ("DamagedArtifact", "MissingArtifact", "EvictedArtifact")
 """Failures that the second pass mends: one damaged scorer fails every video, and is no reason to
@@ -46,6 +46,10 @@ stop."""
 
 class _OtherContent(Exception):
     """What was evicted and is made again has other bytes: what was planned does not hold."""
+
+
+class _Behind(Exception):
+    """Something was evicted or collected after this pass had looked: what was planned is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +106,16 @@ def run(config: Config, options: Options, progress: Progress) -> Summary:
             before = len(summary.quarantined)
             try:
                 _Pass(config, options, progress, store, engines, summary).go()
+                lost = any(failure.error_class in MENDED for _, failure in summary.failures)
             except _OtherContent:
                 continue  # as many times as there are evicted artifacts, at most
+            except _Behind as behind:
+                if passes:
+                    raise RunStopped(
+                        f"{behind.__cause__}; the results are those of before"
+                    ) from behind
+                lost = True
             passes += 1
-            lost = any(failure.error_class in MENDED for _, failure in summary.failures)
             if len(summary.quarantined) == before and not lost:
                 break
     summary.seconds = time.monotonic() - began
@@ -156,7 +166,7 @@ class _Pass:
         with contextlib.ExitStack() as announced:
             # Whoever collects garbage waits until what is found now is written down as needed.
             announced.enter_context(planning(self._store.root))
-            world = gather(self._config, self._store, choices, _DigestLine(self._progress))
+            world = gather(self._config, self._store, choices, DigestLine(self._progress))
             check_features(world)
             self._summary.notes = list(world.warnings)
             self._events.add("run", until=self._options.until, only=self._options.only)
@@ -189,17 +199,24 @@ class _Pass:
             )
 
     def _write_results(self, world: World) -> None:
-        plans, tried = self._summary.plans, set()
+        plans, tried = self._summary.plans, set[str]()
+        lost: Lost = {}
         while True:
             try:
                 write_outputs(self._config, world, plans, self._store)
                 return
-            except EvictedArtifact as error:
-                if error.name in tried:
-                    raise
-                tried.add(error.name)
-                stage, _, key = error.name.partition("/")
-                world, _ = self._restore(needed_for(world, plans, stage, key), world)
+            except FileNotFoundError as error:  # MissingArtifact, too, and EvictedArtifact
+                stage = error.name.partition("/")[0] if isinstance(error, EvictedArtifact) else ""
+                needed = needed_for(world, plans, stage) if stage else {}
+                if not needed:
+                    raise _Behind from error
+                if stage in tried:
+                    raise RunStopped(
+                        f"the results need {stage}, which was evicted and cannot be made again: "
+                        + "; ".join(sorted(set(lost.values())))
+                    ) from error
+            tried.add(stage)
+            world, lost = self._restore(needed, world)
 
     def _check_only(self, plans: dict[str, StagePlan]) -> None:
         plan = plans.get(self._options.only)
@@ -214,33 +231,34 @@ class _Pass:
         """Make the items of a stage, and before that what they read and was evicted."""
         plans = self._summary.plans
         needed = needed_by(world, plans, plan.node.name, plan.todo)
-        world, failed = self._restore(needed, world)
-        lost: dict[str, Outcome] = {}
-        for item in plan.todo if needed else ():
-            if what := lost_inputs(world, plans, plan.node.name, item):
-                error_class, why = failed or ("EvictedArtifact", "run again")
-                text = f"it reads {what}, which was evicted and cannot be made again: {why}"
-                lost[item] = Outcome(item, "failed", error_class=error_class, message=text)
-        return self._work(plan, [i for i in plan.todo if i not in lost], world, lost)
+        world, lost = self._restore(needed, world)
+        failed: dict[str, Outcome] = {}
+        for item in plan.todo if lost else ():
+            if why := why_lost(world, plans, plan.node.name, item, lost):
+                failed[item] = Outcome(item, "failed", error_class=NOT_RESTORED, message=why)
+        return self._work(plan, [i for i in plan.todo if i not in failed], world, failed)
 
-    def _restore(self, needed: Needed, world: World) -> tuple[World, tuple[str, str]]:
-        """Make evicted items again; gives class and message of the last failure, if there was one.
+    def _restore(self, needed: Needed, world: World) -> tuple[World, Lost]:
+        """Make evicted items again; gives those that could not be made, with the reason.
 
         Raises _OtherContent where one has other bytes now than what rests on it was made from.
         """
-        plans, failed = self._summary.plans, ("", "")
+        plans = self._summary.plans
+        lost: Lost = {}
         for stage, items in needed.items():
-            plan = plans[stage]
-            if plan.node.backbone and not world.backbone_here:
-                failed = ("EvictedArtifact", f"stage {stage} needs the backbone, which is not here")
+            plan, outcomes = plans[stage], dict[str, Outcome]()
+            lost |= {
+                (stage, item): why
+                for item in items
+                if (why := why_lost(world, plans, stage, item, lost))
+            }
+            able = [item for item in items if (stage, item) not in lost]
+            if not able:
                 continue
-            before, outcomes = dict(plan.digests), dict[str, Outcome]()
-            self._progress.say(f"{stage}: {len(items)} evicted items are needed and made again")
-            able = [item for item in items if not lost_inputs(world, plans, stage, item)]
+            before = dict(plan.digests)
+            self._progress.say(f"{stage}: {len(able)} evicted items are needed and made again")
             world = self._work(plan, able, world, outcomes)
-            failures = [o for o in outcomes.values() if o.status == "failed"]
-            if failures:
-                failed = (failures[-1].error_class, failures[-1].message)
+            lost |= {(stage, o.item): o.message for o in outcomes.values() if o.status == "failed"}
             after = plans[stage].digests
             changed = [item for item in able if after.get(item) != before.get(item)]
             if changed:
@@ -249,7 +267,7 @@ class _Pass:
                     "other bytes than before; what follows is made again, too"
                 )
                 raise _OtherContent
-        return world, failed if any(failed) else ("", "")
+        return world, lost
 
     def _work(
         self, plan: StagePlan, items: Collection[str], world: World, outcomes: dict[str, Outcome]
@@ -360,23 +378,6 @@ class _Pass:
         if stage == "index":
             world = with_videos(world, self._store, self._options.choices)
         return world
-
-
-class _DigestLine:
-    """The progress of digesting source files, as a stage of its own."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._started = False
-
-    def __call__(self, done: float, total: float) -> None:
-        if not self._started:
-            self._progress.start("digest", {SOURCES: total})
-            self._started = True
-        self._progress.item(SOURCES, done, total)
-        if done >= total:
-            self._progress.update(Outcome(SOURCES, "built"))
-            self._progress.finish()
 
 
 def check_stage(name: str, option: str) -> None:

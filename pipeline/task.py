@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from cache.errors import ConfigError, DamagedArtifact, HiprobeError, ItemError, 
 from cache.keys import Keymaker, hash_of
 from cache.store import Store
 from manifests.table import table_digest
+from pipeline.bundles.contents import Bundle
+from pipeline.bundles.part import Part, part_of, require_chosen
 from pipeline.environment import environment
 from stages.backbones.reference import BackboneReference
 from stages.contract import Job, Result, no_progress
@@ -96,6 +99,8 @@ class Task:
     backbone: BackboneReference | None = None
     shared: tuple[Path, ...] = ()
     """Stores under the store, which are only read."""
+    bundle: Bundle | None = None
+    """What stands in the place of payloads that are in no store."""
 
 
 @dataclass(frozen=True)
@@ -164,11 +169,11 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
             inputs={
                 role: where.checked()
                 if isinstance(where, Folder)
-                else _open(store, *where, task.inputs[role])
+                else _open(store, *where, task.inputs[role], task.item, task.bundle)
                 for role, where in task.single.items()
             },
             many={
-                role: _open_all(store, stage, keys, task.members[role])
+                role: _open_all(store, stage, keys, task.members[role], task.bundle)
                 for role, (stage, keys) in task.many.items()
             },
             values=task.values,
@@ -178,6 +183,8 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
             finished=draft.finished,
             progress=progress,
         )
+        if task.bundle is not None:
+            require_chosen(task.bundle, job.inputs)
         result: Result = module.compute(job)
         artifact = store.publish(
             draft,
@@ -195,17 +202,27 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
 
 
 def _open_all(
-    store: Store, stage: str, keys: Mapping[str, str], digests: Mapping[str, str]
-) -> dict[str, Artifact]:
+    store: Store,
+    stage: str,
+    keys: Mapping[str, str],
+    digests: Mapping[str, str],
+    bundle: Bundle | None,
+) -> dict[str, Artifact | Part]:
     """One input per video, by video id in order."""
     videos = sorted(keys)
-    found = ahead(lambda video: _open(store, stage, keys[video], digests[video]), videos)
+    found = ahead(lambda v: _open(store, stage, keys[v], digests[v], v, bundle), videos)
     return dict(zip(videos, found, strict=True))
 
 
-def _open(store: Store, stage: str, key: str, digest: str) -> Artifact:
+def _open(
+    store: Store, stage: str, key: str, digest: str, item: str, bundle: Bundle | None
+) -> Artifact | Part:
     """An input, which must still have the content that it had when this item was planned."""
-    artifact = store.artifact(stage, key)
+    artifact: Artifact | Part | None = store.find(stage, key)
+    if artifact is None and bundle is not None:
+        artifact = part_of(bundle, stage, key, item)
+    if artifact is None:
+        artifact = store.artifact(stage, key)  # raises what is the matter
     if artifact.digest != digest:
         raise MissingArtifact(
             f"{stage}/{key} was made again with other content (digest {digest[:12]} when this was "
@@ -246,13 +263,25 @@ def _failure(task: Task, error: Exception) -> Outcome:
     # A message that a person wrote is shown as it is; anything else needs its class to be read.
     text = str(error) if isinstance(error, HiprobeError) else f"{type(error).__name__}: {error}"
     stopping = isinstance(error, ConfigError)
+    gone = _is_gone(task, error)
     return Outcome(
         item=task.item,
         status="stopped" if stopping else "failed",
-        error_class=type(error).__name__,
+        error_class=MissingArtifact.__name__ if gone else type(error).__name__,
         message=text,
         damaged=_damaged(task) if isinstance(error, DamagedArtifact) else (),
     )
+
+
+def _is_gone(task: Task, error: Exception) -> bool:
+    """Whether a file of the store vanished between the look at an artifact and the reading of it.
+
+    Libraries tell it in words of their own: it was evicted or collected, and is no failure of the item.
+    """
+    if isinstance(error, HiprobeError) or not isinstance(error, OSError):
+        return False
+    lost = error.errno == errno.ESTALE or isinstance(error, FileNotFoundError)
+    return lost and any(f"{root}{os.sep}" in str(error) for root in (task.store, *task.shared))
 
 
 def _damaged(task: Task) -> tuple[tuple[str, str], ...]:
@@ -266,6 +295,7 @@ def _damaged(task: Task) -> tuple[tuple[str, str], ...]:
     for stage, key in read:
         artifact = store.find(stage, key) or Artifact(stage, key, store.folder(stage, key))
         # One that somebody has evicted or collected meanwhile is gone, and not damaged.
-        if artifact.path.exists() and examine(artifact, full=True):
+        # Twice, since it may have been taken away and put back while it was looked at.
+        if artifact.path.exists() and examine(artifact, full=True) and examine(artifact, full=True):
             found.append((stage, key))
     return tuple(found)
