@@ -7,7 +7,7 @@ the other the artifacts of 1,900 videos would cost minutes of waiting; threads w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import TypeVar
@@ -37,7 +37,7 @@ def ahead(
 
 def _submitted(
     function: Callable[[Item], Found], items: Iterable[Item], threads: int
-) -> Iterator[Future[Found]]:
+) -> Generator[Future[Found], None, None]:
     pool = ThreadPoolExecutor(threads, "ahead")
     try:
         waiting: deque[Future[Found]] = deque()

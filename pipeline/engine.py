@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol
 
 from pipeline.flight import Flight, ItemProgress
@@ -53,6 +53,10 @@ class InProcess:
     ) -> Generator[Outcome, None, None]:
         """Run the tasks, started in order."""
         at_once = min(self._in_flight if node.backbone else node.overlap, len(tasks))
+        if at_once > 1 and not node.backbone:
+            with _one_blas_thread():
+                yield from Flight(tasks, at_once, progress).outcomes()
+            return
         if at_once > 1:
             yield from Flight(tasks, at_once, progress).outcomes()
             return
@@ -61,6 +65,20 @@ class InProcess:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+@contextlib.contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread for all items that are made at once here.
+
+    The limit is the whole process's. Items that overlap, each taking it away at its end, would leave
+    the others with more threads, and with other last bits.
+    """
+    import numpy  # noqa: F401 - the limit holds for what is loaded
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
 
 
 class Cluster:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,11 @@ class Parts:
         for name, values in block.items():
             content = np.ascontiguousarray(values, dtype=_stored(values.dtype.name))
             digest = hashlib.sha256(content.data).hexdigest()
-            draft = self._folder / f".{start:08d}-{name}.{os.getpid()}.tmp"
+            # A name of its own: another process may have taken this item over meanwhile.
+            draft = self._folder / f".{start:08d}-{name}.{uuid.uuid4().hex[:12]}.tmp"
             try:
-                content.tofile(draft)
+                # Not tofile, whose error does not say that the disk is full.
+                draft.write_bytes(content.data)
                 draft.replace(self._folder / f"{start:08d}-{name}-{digest}.part")
             finally:
                 draft.unlink(missing_ok=True)

@@ -217,6 +217,27 @@ def test_videos_are_scored_a_few_at_once_whatever_the_model_may(store: Store, ma
     assert is_clean(store)
 
 
+def test_those_that_overlap_are_on_one_blas_thread_to_their_end(store: Store, made_by: Any) -> None:
+    """An item's own limit, taken away at its end, must not let the others go on with more."""
+    import numpy as np
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads() -> set[int]:
+        return {entry["num_threads"] for entry in threadpool_info() if entry["user_api"] == "blas"}
+
+    def work(job: Job[Any]) -> None:
+        with threadpool_limits(limits=1):
+            np.ones((2, 2)) @ np.ones((2, 2))
+        seen.append(threads())
+
+    seen: list[set[int]] = []
+    made_by(work)
+    with threadpool_limits(limits=2):
+        list(InProcess(1).run(tasks(store, "abcdefgh"), NODES["score"], progress=ignore))
+        assert threads() == {2}
+    assert seen == [{1}] * 8
+
+
 def test_an_item_that_fails_is_an_outcome_and_the_rest_goes_on(store: Store, made_by: Any) -> None:
     def work(job: Job[Any]) -> None:
         if job.item == "b1":

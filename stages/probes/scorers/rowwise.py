@@ -10,10 +10,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from cache.errors import ConfigError
 from stages.probes.scorers.contract import Rows
-from stages.probes.scorers.one_thread import one_thread
 from stages.probes.spans import Floats
 
 BLOCK = 128
@@ -67,7 +67,7 @@ def products(rows: Floats, matrix: Floats, *, step: int | None = None) -> Floats
             product = block[:, :columns] @ matrix[start:stop, :columns].T
             found[first : first + BLOCK, start:stop] = product[: len(part)]
 
-    with one_thread(), ThreadPoolExecutor(WORKERS) as pool:
+    with threadpool_limits(limits=1), ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(multiply, range(0, len(rows), BLOCK)))
     return found
 
