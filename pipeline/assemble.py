@@ -43,6 +43,7 @@ def tasks_of(
             members=inputs.members,
             store=store.root,
             shared=tuple(under.root for under in store.shared),
+            bundle=world.bundle,
             single=inputs.single(item),
             many=many,
             values=values,

@@ -17,7 +17,9 @@ from pipeline.commands.backbone import backbone
 from pipeline.commands.compare import compare, sweep
 from pipeline.commands.data import check, init
 from pipeline.commands.options import (
+    BUNDLE,
     CONFIG,
+    CONFIG_OF_RUN,
     DAMAGED,
     INTERRUPTED,
     JSON,
@@ -29,6 +31,7 @@ from pipeline.commands.options import (
     WORK_FOUND,
     fail,
     print_value,
+    settings_of,
     world_of,
 )
 from pipeline.commands.scores import evaluate_scores
@@ -78,22 +81,30 @@ def demo(out: Path, seed: int) -> None:
 
 
 @main.command()
-@CONFIG
+@CONFIG_OF_RUN
+@BUNDLE
 @SET
 @click.option("--check", is_flag=True, help="Exit with 4 where there is work.")
 @JSON
-def plan(config: Path, overrides: tuple[str, ...], check: bool, as_json: bool) -> None:
+def plan(
+    config: Path | None,
+    bundle: Path | None,
+    overrides: tuple[str, ...],
+    check: bool,
+    as_json: bool,
+) -> None:
     """Say what would run, and why."""
     from pipeline.view import plan_text, plan_value
 
-    world, store = world_of(config, overrides)
+    world, store = world_of(config, overrides, bundle)
     value = plan_value(world, store)
     print_value(value, plan_text, as_json)
     sys.exit(WORK_FOUND if check and (value["work"] or value["to_digest"]["files"]) else OK)
 
 
 @main.command()
-@CONFIG
+@CONFIG_OF_RUN
+@BUNDLE
 @SET
 @click.option("--until", default="", metavar="STAGE", help="Stop after this stage.")
 @click.option("--only", default="", metavar="STAGE", help="Run this stage alone.")
@@ -106,7 +117,8 @@ def plan(config: Path, overrides: tuple[str, ...], check: bool, as_json: bool) -
 @click.option("--quiet", is_flag=True, help="No progress.")
 @JSON
 def run(
-    config: Path,
+    config: Path | None,
+    bundle: Path | None,
     overrides: tuple[str, ...],
     until: str,
     only: str,
@@ -120,7 +132,6 @@ def run(
     as_json: bool,
 ) -> None:
     """Make everything that is missing, and nothing else."""
-    from pipeline.config import load_config
     from pipeline.gather import Choices
     from pipeline.progress import Progress
     from pipeline.run import Options, check_stage
@@ -131,7 +142,7 @@ def run(
     check_stage(only, "--only")
     given = [f"run.workers={workers}"] if workers is not None else []
     given += [f"run.scheduler={json.dumps(scheduler)}"] if scheduler else []
-    settings = load_config(config, [*overrides, *given])
+    settings = settings_of(config, bundle, (*overrides, *given))
     choices = Choices(select, limit, retry_failed, rehash)
     summary = run_pipeline(settings, Options(until, only, choices), Progress(quiet=quiet))
     if as_json:
@@ -143,14 +154,17 @@ def run(
 
 
 @main.command(short_help="Say what is fresh, stale, missing and failed, by stage.")
-@CONFIG
+@CONFIG_OF_RUN
+@BUNDLE
 @SET
 @JSON
-def status(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+def status(
+    config: Path | None, bundle: Path | None, overrides: tuple[str, ...], as_json: bool
+) -> None:
     """Say, for each stage, what is fresh, stale, missing and failed."""
     from pipeline.view import status_text, status_value
 
-    world, _ = world_of(config, overrides)
+    world, _ = world_of(config, overrides, bundle)
     print_value(status_value(world), status_text, as_json)
 
 
@@ -187,20 +201,20 @@ def why(
 
 
 @main.command(short_help="Print the metrics, beside what labels alone give.")
-@CONFIG
+@CONFIG_OF_RUN
+@BUNDLE
 @JSON
-def show(config: Path, as_json: bool) -> None:
+def show(config: Path | None, bundle: Path | None, as_json: bool) -> None:
     """Print the metrics of a run beside the label-only baselines."""
     from cache.errors import ConfigError
-    from pipeline.config import load_config
     from pipeline.metrics import metrics_text, selection_text
     from pipeline.outputs import read_metrics, read_selection
 
-    settings = load_config(config)
+    settings = settings_of(config, bundle, ())
     metrics, selection = read_metrics(settings.results), read_selection(settings.results)
     if metrics is None:
         raise ConfigError(
-            f"{settings.results} holds no metrics.json: `hiprobe run {config}` makes it where test "
+            f"{settings.results} holds no metrics.json: `hiprobe run` makes it where test "
             "videos have labels"
         )
     print_value(metrics, metrics_text, as_json)
@@ -209,21 +223,21 @@ def show(config: Path, as_json: bool) -> None:
 
 
 @main.command()
-@CONFIG
+@CONFIG_OF_RUN
+@BUNDLE
 @click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
-def report(config: Path, open_it: bool) -> None:
+def report(config: Path | None, bundle: Path | None, open_it: bool) -> None:
     """Bring the report up to date and print where it is."""
     from cache.errors import ConfigError
-    from pipeline.config import load_config
     from pipeline.progress import Progress
     from pipeline.run import Options
     from pipeline.run import run as run_pipeline
 
-    settings = load_config(config)
+    settings = settings_of(config, bundle, ())
     run_pipeline(settings, Options(only="report"), Progress())
     path = settings.results / "report.html"
     if not path.exists():
-        raise ConfigError(f"no report yet: `hiprobe run {config}` makes it once scores exist")
+        raise ConfigError("no report yet: `hiprobe run` makes it once scores exist")
     click.echo(path)
     if open_it:
         click.launch(path.as_uri())

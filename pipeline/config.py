@@ -49,6 +49,9 @@ class RunSettings:
         choices=("all", "needed"),
     )
     scorer: str = knob("", "folder of a fitted scorer of another run (<runs>/<name>/scorer) to use")
+    bundle: str = knob(
+        "", "folder of a bundle (`hiprobe cache export`) that takes the place of videos and model"
+    )
     workers: int = knob(
         0, "worker processes of a local Dask cluster; 0 runs in this process", check=at_least(0)
     )
@@ -99,6 +102,7 @@ PATHS = (
     ("run", "store"),
     ("run", "runs"),
     ("run", "scorer"),
+    ("run", "bundle"),
     ("cache", "shared"),
     ("data", "videos"),
     ("data", "labels"),
@@ -149,7 +153,8 @@ class Config:
     @property
     def shared(self) -> tuple[Path, ...]:
         """The folders of the stores that lie under it and are only read, the nearest first."""
-        return self.paths("cache", "shared")
+        bundle = self.path("run", "bundle")
+        return self.paths("cache", "shared") + (() if bundle is None else (bundle / "artifacts",))
 
     @property
     def results(self) -> Path:
@@ -162,10 +167,10 @@ class Config:
         return {name: value for name, value in found.items() if name not in without}
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: Path, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
     """Read and check a configuration file, with `a.b=c` overrides on top.
 
-    Raises ConfigError that names the file, the field and, for an unknown name, the nearest known.
+    Its relative paths start at its own folder unless another is given. Raises ConfigError that names the file, the field and, for an unknown name, the nearest known.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -179,7 +184,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for text in overrides:
         _override(raw, text)
-    return make_config(raw, folder=path.resolve().parent, origin=str(path), name=path.stem)
+    return make_config(
+        raw, folder=folder or path.resolve().parent, origin=str(path), name=path.stem
+    )
 
 
 def changed(config: Config, values: Mapping[str, Any], origin: str) -> Config:

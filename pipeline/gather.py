@@ -73,6 +73,16 @@ def gather(
 
     Raises ConfigError for anything in the configuration or the labels that cannot be right.
     """
+    if config.run.bundle:
+        from pipeline.bundles.planning import world_of_bundle
+
+        world = dataclasses.replace(world_of_bundle(config, store), scorer=_find_scorer(config))
+        world = dataclasses.replace(
+            world,
+            failures={**world.failures, **_failures((*choices.beside, config.results))},
+            retry_failed=choices.retry_failed,
+        )
+        return with_videos(world, store, choices)
     listing = look(config)
     refuse_deviations(listing, config.origin)
     return world_of_listing(config, store, choices, listing, progress)

@@ -214,8 +214,8 @@ def _decide(plan: StagePlan, item: str, key: str, world: World, chosen: bool) ->
     if digest is not None:
         plan.digests[item] = digest
         return
-    if plan.node.backbone and not world.backbone_here:
-        plan.blocked[item] = "the backbone is not on this machine"
+    if lacking := _lacking(plan.node, world):
+        plan.blocked[item] = lacking
         return
     failure = world.failures.get(plan.node.name, {}).get(key)
     if failure is not None and not world.retry_failed:
@@ -224,3 +224,17 @@ def _decide(plan: StagePlan, item: str, key: str, world: World, chosen: bool) ->
         plan.todo.append(item)
     else:
         plan.unselected.add(item)
+
+
+def _lacking(node: Node, world: World) -> str:
+    """What there is not here to make an item of a stage, or nothing."""
+    if world.bundle is not None:
+        if node.backbone:
+            return "the bundle holds no model"
+        if node.source(world.config.sections.get(node.section)):
+            return "the bundle holds no videos"
+        if node.whole:
+            return f"the bundle holds {world.bundle.what} alone"
+    elif node.backbone and not world.backbone_here:
+        return "the backbone is not on this machine"
+    return ""

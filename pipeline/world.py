@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cache.catalog import StageCatalog
+from pipeline.bundles.contents import Bundle
 from pipeline.config import Config
 
 DATASET = "dataset"
@@ -93,6 +94,8 @@ class World:
     backbone_here: bool = True
     """Whether the model is on this machine: without it, what it made before is still fresh."""
     scorer: OutsideScorer | None = None
+    bundle: Bundle | None = None
+    """What takes the place of videos and model."""
     chosen: frozenset[str] | None = None
     """Videos that --select and --limit leave; None for all."""
     retry_failed: bool = False

@@ -14,6 +14,14 @@ OK, USAGE, SOME_FAILED, WORK_FOUND, DAMAGED = 0, 2, 3, 4, 5
 STOPPED, INTERRUPTED = 1, 130
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
+CONFIG_OF_RUN = click.argument("config", required=False, type=click.Path(path_type=Path))
+BUNDLE = click.option(
+    "--from-bundle",
+    "bundle",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Start from a bundle (`cache export`); CONFIG can then be left out.",
+)
 STORE = click.argument("store", type=click.Path(path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 SET = click.option(
@@ -21,14 +29,28 @@ SET = click.option(
 )
 
 
-def world_of(config: Path, overrides: tuple[str, ...]) -> tuple[Any, Any]:
-    """The world of a configuration as planning sees it, and its store."""
+def settings_of(config: Path | None, bundle: Path | None, overrides: tuple[str, ...]) -> Any:
+    """The configuration that CONFIG and --from-bundle mean together."""
     from pipeline.config import load_config
+
+    if bundle is not None:
+        from pipeline.bundles.configuration import config_from
+
+        return config_from(bundle, config, overrides)
+    if config is None:
+        raise click.UsageError("Missing argument 'CONFIG' (or give --from-bundle DIR).")
+    return load_config(config, overrides)
+
+
+def world_of(
+    config: Path | None, overrides: tuple[str, ...], bundle: Path | None = None
+) -> tuple[Any, Any]:
+    """The world of a configuration as planning sees it, and its store."""
     from pipeline.gather import Choices, gather
     from pipeline.stores import open_store
     from pipeline.values import check_features
 
-    settings = load_config(config, overrides)
+    settings = settings_of(config, bundle, overrides)
     store = open_store(settings)
     world = gather(settings, store, Choices())
     check_features(world)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.commands.bundle import cache_check_bundle, cache_export
 from pipeline.commands.checking import cache_repair, cache_verify
 from pipeline.commands.options import JSON, STORE, print_value, store_of
 from pipeline.commands.space import (
@@ -53,3 +54,5 @@ cache_group.add_command(cache_roots)
 cache_group.add_command(cache_pin)
 cache_group.add_command(cache_unpin)
 cache_group.add_command(cache_forget)
+cache_group.add_command(cache_export)
+cache_group.add_command(cache_check_bundle)
