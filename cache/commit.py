@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cache.errors import DamagedArtifact, StoreTooNew
-from cache.keys import Keymaker, hash_of
+from cache.keys import hash_of, key_of
 
 RECORD = "commit.json"
 FORMAT = 1
@@ -21,6 +21,8 @@ KINDS = {
     "environment": dict, "created": str,
 }  # fmt: skip
 """What JSON each field of a record must be."""
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a record that is none can raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class FileEntry:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a path that could leave the artifact."""
-        if any(part in ("", ".", "..") for part in self.path.split("/")):
+        if not {"", ".", ".."}.isdisjoint(self.path.split("/")):
             raise ValueError(f"{self.path!r} is not a path inside an artifact")
 
 
@@ -71,7 +73,7 @@ class Commit:
 
     def expected_key(self) -> str:
         """The key that recipe and inputs give: equal to `key` unless the record was tampered with."""
-        return Keymaker(self.stage, self.version, self.recipe).key(self.inputs)
+        return key_of(self.stage, self.version, self.recipe, self.inputs)
 
     def to_json(self) -> dict[str, Any]:
         """The record as it is written: canonical JSON that carries its own sha256."""
@@ -97,23 +99,9 @@ def read_commit(folder: Path) -> Commit:
     StoreTooNew for a newer format.
     """
     try:
-        text = (folder / RECORD).read_bytes().decode("ascii")
-        raw = json.loads(text)
-        # Before the format: a flipped bit in its number is damage, not a newer hiprobe. So every
-        # later format has to keep this field, and this rule.
-        _check_bytes(text, raw.pop("record"))
-        if raw["format"] > FORMAT:
-            raise StoreTooNew(
-                f"{folder.name}: commit record of format {raw['format']}, this hiprobe reads up to "
-                f"{FORMAT}; install a newer hiprobe"
-            )
-        for name, kind in KINDS.items():
-            if not isinstance(raw[name], kind):
-                raise TypeError(f"{name} is a {type(raw[name]).__name__}, not a {kind.__name__}")
-        files = tuple(FileEntry(**entry) for entry in raw.pop("files"))
-        raw.pop("format")
-        return Commit(**{**raw, "files": files, "notes": tuple(raw["notes"])})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        with open(f"{folder}/{RECORD}", "rb", buffering=0) as file:  # noqa: PTH123 - for speed
+            return parse_commit(file.read(), folder.name)
+    except (OSError, *UNREADABLE) as error:
         if isinstance(error, StoreTooNew):
             raise
         raise DamagedArtifact(
@@ -121,6 +109,33 @@ def read_commit(folder: Path) -> Commit:
             f"({type(error).__name__}: {error}); `hiprobe cache repair` sets it aside and the next "
             "run makes it again"
         ) from error
+
+
+def parse_commit(content: bytes, name: str) -> Commit:
+    """The record that these bytes are, of an artifact that messages call `name`.
+
+    Raises one of UNREADABLE where it is not the bytes that were written, StoreTooNew for a newer
+    format.
+    """
+    text = content.decode("ascii")
+    raw = json.loads(text)
+    # Before the format: a flipped bit in its number is damage, not a newer hiprobe. So every
+    # later format has to keep this field, and this rule.
+    _check_bytes(text, raw.pop("record"))
+    if raw["format"] > FORMAT:
+        raise StoreTooNew(
+            f"{name}: commit record of format {raw['format']}, this hiprobe reads up to "
+            f"{FORMAT}; install a newer hiprobe"
+        )
+    for field_name, kind in KINDS.items():
+        if not isinstance(raw[field_name], kind):
+            raise TypeError(
+                f"{field_name} is a {type(raw[field_name]).__name__}, not a {kind.__name__}"
+            )
+    raw["files"] = tuple([FileEntry(**entry) for entry in raw["files"]])
+    raw["notes"] = tuple(raw["notes"])
+    del raw["format"]
+    return Commit(**raw)
 
 
 def _check_bytes(text: str, said: object) -> None:

@@ -53,6 +53,18 @@ class Keymaker:
         return hashlib.sha256(b'{"inputs":' + inputs.encode("ascii") + self._tail).hexdigest()
 
 
+def key_of(stage: str, version: int, recipe: Any, inputs: Any) -> str:
+    """The key of one item, of values that were read from JSON; raises ValueError as `canonical`."""
+    said = {
+        "inputs": inputs,
+        "recipe": recipe,
+        "schema": SCHEMA,
+        "stage": stage,
+        "version": version,
+    }
+    return hashlib.sha256(_ENCODER.encode(said).encode("ascii")).hexdigest()
+
+
 def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
     """Where two JSON values differ: (dotted path, old, new), ABSENT for what one side lacks."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):

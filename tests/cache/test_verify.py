@@ -222,10 +222,10 @@ def test_an_artifact_that_is_set_aside_meanwhile_is_no_finding(
 ) -> None:
     real = verify_module.examine
 
-    def examine_late(artifact: Artifact, *, full: bool) -> str:
+    def examine_late(artifact: Artifact, *, full: bool, stop: Any) -> str:
         if artifact.path.exists():
             store.quarantine(artifact.stage, artifact.key)
-        return real(artifact, full=full)
+        return real(artifact, full=full, stop=stop)
 
     monkeypatch.setattr(verify_module, "examine", examine_late)
     assert findings(store) == []
