@@ -116,6 +116,12 @@ def look_at(
             pool.shutdown(cancel_futures=True)
 
 
+def is_damaged(store: Store, artifact: Artifact) -> bool:
+    """Whether an artifact, of this store or one under it, is not what its record says, in full."""
+    looked = _look(store, artifact, True, Event())
+    return looked is not None and looked.finding is not None and looked.finding.damaged
+
+
 def _is_large(artifact: Artifact) -> bool:
     try:
         return artifact.commit.bytes >= LARGE

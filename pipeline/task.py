@@ -286,7 +286,7 @@ def _is_gone(task: Task, error: Exception) -> bool:
 
 def _damaged(task: Task) -> tuple[tuple[str, str], ...]:
     """Which of the artifacts that a task read are not what their records say."""
-    from cache.verify import examine
+    from cache.verify import is_damaged
 
     store = Store(task.store, task.shared)
     read = [where for where in task.single.values() if not isinstance(where, Folder)]
@@ -295,7 +295,6 @@ def _damaged(task: Task) -> tuple[tuple[str, str], ...]:
     for stage, key in read:
         artifact = store.find(stage, key) or Artifact(stage, key, store.folder(stage, key))
         # One that somebody has evicted or collected meanwhile is gone, and not damaged.
-        # Twice, since it may have been taken away and put back while it was looked at.
-        if artifact.path.exists() and examine(artifact, full=True) and examine(artifact, full=True):
+        if artifact.path.exists() and is_damaged(store, artifact):
             found.append((stage, key))
     return tuple(found)
