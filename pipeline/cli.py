@@ -56,6 +56,13 @@ class Guarded(click.Group):
             fail(str(error), DAMAGED)
         except HiprobeError as error:
             fail(str(error), STOPPED)
+        except ModuleNotFoundError as error:
+            from pipeline.packages import MODELS, missing
+
+            package = (error.name or "").partition(".")[0]
+            if package not in MODELS:
+                raise
+            fail(missing(f"hiprobe {ctx.invoked_subcommand}", [package]), USAGE)
 
 
 @click.group(cls=Guarded, context_settings={"help_option_names": ["-h", "--help"]})
@@ -99,6 +106,8 @@ def plan(
     world, store = world_of(config, overrides, bundle)
     value = plan_value(world, store)
     print_value(value, plan_text, as_json)
+    if any(space["short"] for space in value["space"]):
+        sys.exit(STOPPED)
     sys.exit(WORK_FOUND if check and (value["work"] or value["to_digest"]["files"]) else OK)
 
 
@@ -114,6 +123,7 @@ def plan(
 @click.option("--rehash", is_flag=True, help="Digest every source file anew.")
 @click.option("--workers", type=int, help="Worker processes of a local Dask cluster.")
 @click.option("--scheduler", default="", metavar="ADDR", help="A running Dask scheduler.")
+@click.option("--even-if-short", is_flag=True, help="Begin where the disk is too small, too.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @JSON
 def run(
@@ -128,6 +138,7 @@ def run(
     rehash: bool,
     workers: int | None,
     scheduler: str,
+    even_if_short: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -144,7 +155,9 @@ def run(
     given += [f"run.scheduler={json.dumps(scheduler)}"] if scheduler else []
     settings = settings_of(config, bundle, (*overrides, *given))
     choices = Choices(select, limit, retry_failed, rehash)
-    summary = run_pipeline(settings, Options(until, only, choices), Progress(quiet=quiet))
+    summary = run_pipeline(
+        settings, Options(until, only, choices, even_if_short), Progress(quiet=quiet)
+    )
     if as_json:
         click.echo(json.dumps(summary_value(summary), indent=2))
     else:

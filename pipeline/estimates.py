@@ -162,10 +162,8 @@ def _pass(
 ) -> dict[str, Any]:
     """One stage: its videos, what is known of their segments, and the cost of each case."""
     items = [*plan.todo, *plan.waiting]
-    whole = {v.video_id for v in world.videos or () if unit_of(world, v) == "video"}
-    found = (1 if item in whole else _segments(item, world, plans) for item in items)
-    known = [count for count in found if count is not None]
-    segments = sum(known)
+    known = segments_of(items, world, plans)
+    segments = sum(known.values())
     return {
         "stage": plan.node.name,
         "videos": len(items),
@@ -182,6 +180,13 @@ def _saving(whole: Mapping[str, Any], case: Mapping[str, Any]) -> dict[str, Any]
         each, all_of = f"{name}_per_segment", whole[f"{name}_per_segment"]
         found |= {name: whole[name] - case[name], f"{name}_share": 1 - case[each] / all_of}
     return found
+
+
+def segments_of(items: Sequence[str], world: World, plans: Plans) -> dict[str, int]:
+    """Segments by item, of the videos for which they are known."""
+    whole = {v.video_id for v in world.videos or () if unit_of(world, v) == "video"}
+    found = {item: 1 if item in whole else _segments(item, world, plans) for item in items}
+    return {item: count for item, count in found.items() if count is not None}
 
 
 def _segments(item: str, world: World, plans: Plans) -> int | None:

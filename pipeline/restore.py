@@ -32,15 +32,18 @@ def mark_restores(world: World, plans: Plans) -> None:
     if not _any_evicted(world):
         return
     work = {name: [*plan.todo, *plan.waiting] for name, plan in plans.items()}
-    for stage, items in _closure(world, plans, work).items():
+    for stage, items in needed_for_work(world, plans, work).items():
         plans[stage].restore = items
 
 
 def needed_by(world: World, plans: Plans, stage: str, items: Collection[str]) -> Needed:
     """What has to be restored before these items of a stage can be made."""
-    if not _any_evicted(world):
-        return {}
-    return _closure(world, plans, {stage: list(items)})
+    return needed_for_work(world, plans, {stage: list(items)})
+
+
+def needed_for_work(world: World, plans: Plans, work: Mapping[str, list[str]]) -> Needed:
+    """The same for items of several stages."""
+    return _closure(world, plans, work) if _any_evicted(world) else {}
 
 
 def needed_for(world: World, plans: Plans, stage: str) -> Needed:

@@ -19,8 +19,10 @@ from pipeline.deviations import difference_lines, frame_differences
 from pipeline.engine import Engine, make_engine
 from pipeline.events import Events
 from pipeline.gather import Choices, gather, with_videos
-from pipeline.graph import GRAPH, NODES
+from pipeline.graph import GRAPH, NODES, Node
+from pipeline.needs import refuse_short
 from pipeline.outputs import write_outputs
+from pipeline.packages import require_packages
 from pipeline.plan import StagePlan, plan_stage
 from pipeline.progress import DigestLine, Progress
 from pipeline.record import write_manifest
@@ -59,6 +61,8 @@ class Options:
     until: str = ""
     only: str = ""
     choices: Choices = field(default_factory=Choices)
+    even_if_short: bool = False
+    """Begin also where the disk is too small for what is to be made."""
 
     def wants(self, stage: str) -> bool:
         """Whether a stage is to be made."""
@@ -168,6 +172,7 @@ class _Pass:
             announced.enter_context(planning(self._store.root))
             world = gather(self._config, self._store, choices, DigestLine(self._progress))
             check_features(world)
+            require_packages(world, self._summary.asked)
             self._summary.notes = list(world.warnings)
             self._events.add("run", until=self._options.until, only=self._options.only)
             plans = self._summary.plans
@@ -176,6 +181,7 @@ class _Pass:
                 plan = plan_stage(node, world, plans)
                 plans[node.name] = plan
                 if plan.todo and self._options.wants(node.name):
+                    self._look_for_space(world, node)
                     self._register(world)
                     announced.close()
                     world = self._make(plan, world)
@@ -187,6 +193,12 @@ class _Pass:
         self._check_only(plans)
         self._summary.notes += difference_lines(frame_differences(world, plans["decode"]))
         self._write_results(world)
+
+    def _look_for_space(self, world: World, node: Node) -> None:
+        """Refuse what does not fit: before any work, and before the backbone's, which costs most."""
+        first = not self._summary.built and not self._summary.quarantined
+        if (first or node.backbone) and not self._options.even_if_short:
+            refuse_short(world, self._store, self._options.wants)
 
     def _register(self, world: World) -> None:
         """Write down in the store what this run reaches."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cache.store import Store
 from pipeline.deviations import difference_lines, frame_differences
-from pipeline.estimates import HEAD, PASSES, estimate_rows, forward_estimate
-from pipeline.gather import gather_basis
-from pipeline.plan import BY_CHOICE, StagePlan, Upstream, plan_all
+from pipeline.estimates import HEAD, estimate_rows
+from pipeline.needs import Balance, Need, balances, needs_of, passes_of
+from pipeline.plan import BY_CHOICE, StagePlan, plan_all
 from pipeline.progress import clock, size
 from pipeline.record import Previous, read_previous
 from pipeline.run import Summary
@@ -41,9 +41,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def plan_value(world: World, store: Store) -> dict[str, Any]:
     """What `hiprobe plan` says, as a JSON value."""
     plans = plan_all(world)
+    passes = passes_of(world, plans, store)
+    needs = {need.stage: need for need in needs_of(world, plans, store, passes)}
     stages = []
     for name, plan in plans.items():
         previous = read_previous(world.config.results, name)
+        need = needs.get(name, Need(name, 0, 0.0, 0, 0))
         stages.append(
             {
                 "stage": name,
@@ -51,6 +54,7 @@ def plan_value(world: World, store: Store) -> dict[str, Any]:
                 "fresh": len(plan.digests),
                 "todo": len(plan.todo),
                 "waiting": len(plan.waiting),
+                "restore": len(plan.restore),
                 "failed": len(plan.failed),
                 "blocked": len(plan.blocked),
                 "not_selected": len(plan.unselected),
@@ -59,7 +63,10 @@ def plan_value(world: World, store: Store) -> dict[str, Any]:
                     {"reason": r.text, "items": r.items}
                     for r in reasons(plan, world, plans, previous, store)
                 ],
-                **estimate(plan, world, previous),
+                "seconds": need.seconds,
+                "bytes": need.bytes,
+                "bytes_sure": need.sure,
+                "estimated_from": need.by,
             }
         )
     count, volume = world.to_digest
@@ -69,41 +76,14 @@ def plan_value(world: World, store: Store) -> dict[str, Any]:
         "to_digest": {"files": count, "bytes": volume},
         "backbone": world.backbone,
         "free_bytes": store.free_bytes(),
+        "space": [_space(b) for b in balances(world, store, list(needs.values()))],
         "stages": stages,
-        "passes": _passes(world, plans, store),
+        "passes": passes,
     }
 
 
-def _passes(world: World, plans: Upstream, store: Store) -> dict[str, Any] | None:
-    """Operations and bytes of the forward stages; None where they have no work."""
-    if not any(plans[stage].work for stage in PASSES):
-        return None
-    basis = gather_basis(world, plans, store)
-    if isinstance(basis, str):
-        return {"unknown": basis}
-    return forward_estimate(world, plans, basis)
-
-
-def estimate(plan: StagePlan, world: World, previous: Previous | None) -> dict[str, Any]:
-    """Seconds and bytes that the work of a stage will take, by what its items took before.
-
-    Scaled by the size of the source files; None where nothing was measured yet.
-    """
-    unknown: dict[str, Any] = {"seconds": None, "bytes": None}
-    if not plan.work or previous is None:
-        return unknown if plan.work else {"seconds": 0.0, "bytes": 0}
-    sizes = {v.video_id: v.bytes for v in world.videos or ()}
-    rows = [row for row in previous.rows().values() if row["status"] == "ok"]
-    seconds = sum(json.loads(row["seconds"]).get("all", 0.0) for row in rows)
-    weight = sum(sizes.get(row["video_id"], 1) for row in rows)
-    if not weight:
-        return unknown
-    ahead = sum(sizes.get(item, 1) for item in [*plan.todo, *plan.waiting])
-    share = ahead / weight
-    return {
-        "seconds": round(seconds * share, 2),
-        "bytes": round(sum(row["bytes"] for row in rows) * share),
-    }
+def _space(balance: Balance) -> dict[str, Any]:
+    return {**dataclasses.asdict(balance), "short": balance.short, "text": balance.text()}
 
 
 def plan_text(value: Mapping[str, Any]) -> str:
@@ -114,7 +94,7 @@ def plan_text(value: Mapping[str, Any]) -> str:
         state = "off" if stage["off"] else why or "fresh"
         if stage["failed"] or stage["blocked"]:
             state += f"; {stage['failed']} failed before, {stage['blocked']} blocked"
-        work = stage["todo"] + stage["waiting"]
+        work = stage["todo"] + stage["waiting"] + stage["restore"]
         rows.append(
             [
                 stage["stage"],
@@ -132,6 +112,8 @@ def plan_text(value: Mapping[str, Any]) -> str:
     if value["to_digest"]["files"]:
         count, volume = value["to_digest"]["files"], size(value["to_digest"]["bytes"])
         lines.append(f"{count} source files ({volume}) are to be digested before more can be said.")
+    for space in value["space"] if value["work"] else ():
+        lines.append(f"{'NOT ENOUGH SPACE: ' * space['short']}{space['text']}")
     lines.append("nothing to do" if not value["work"] else f"{value['work']} items of work")
     return "\n".join(lines)
 
@@ -157,7 +139,7 @@ def status_value(world: World) -> dict[str, Any]:
                 "items": plan.total,
                 "fresh": len(plan.digests),
                 "stale": known,
-                "missing": plan.work + len(plan.unselected) - known,
+                "missing": len(plan.todo) + len(plan.waiting) + len(plan.unselected) - known,
                 "failed": len(plan.failed),
                 "blocked": len(plan.blocked),
                 "bytes": _bytes(plan, world),

@@ -53,6 +53,8 @@ def reasons(
     if not plan.work:
         return []
     counted: Counter[str] = Counter(f"waits for {stage}" for stage in plan.waiting.values())
+    if plan.restore:
+        counted["evicted, and needed again"] = len(plan.restore)
     if whole := held_whole(plan, world, upstream):
         counted['all their layers are in the store: forward.test_layers = "all" uses them'] = whole
     if previous is None:
