@@ -9,6 +9,7 @@ was measured of is unknown, and said to be.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipeline.plan import StagePlan, plan_all
 from pipeline.progress import size
 from pipeline.record import read_previous
 from pipeline.restore import needed_for_work
+from pipeline.why import changed_recipe
 from pipeline.world import World
 
 LOOKED_AT = 20
@@ -109,7 +111,9 @@ def _need(
             sizes[item] = rate.bytes * rate.weight(item)
     every = [*items, *restored]
     known = len(sizes) == len(set(every))
-    made = {item for item, row in rows.items() if row["status"] == "ok"}
+    made = {item for item, row in rows.items() if row["key"] in catalog.digests}
+    if previous is None or changed_recipe(plan, world, previous):
+        made = set()
     perhaps = sum(size for item, size in sizes.items() if item in plan.waiting and item in made)
     seconds = None
     if rate is not None and rate.seconds is not None:
@@ -199,6 +203,8 @@ class Balance:
     """What for, the largest first."""
     unknown: tuple[str, ...] = ()
     """Stages of which nothing was measured."""
+    perhaps: int = 0
+    """Bytes more where what waits and was made before has to be made again."""
 
     @property
     def short(self) -> bool:
@@ -213,6 +219,8 @@ class Balance:
         text = f"needs {least} {size(self.needed)}" + (f" ({named}{more})" if named else "")
         if self.unknown:
             text += f"; not known yet: {', '.join(self.unknown)}"
+        if self.perhaps:
+            text += f"; up to {size(self.perhaps)} more where what waits is not as it was before"
         return f"{text}; {size(self.free)} are free on the disk of {self.where}"
 
 
@@ -233,15 +241,14 @@ def balances(world: World, store: Store, needs: Sequence[Need]) -> list[Balance]
     there = results.stat().st_dev != store.root.stat().st_dev
     if copied and not there:
         parts["results"] = copied
-    found = [_balance("the store", store.free_bytes(), parts, unknown)]
-    if copied and there:
-        found.append(_balance("the results", Store(results).free_bytes(), {"results": copied}, ()))
-    return found
-
-
-def _balance(where: str, free: int, parts: Mapping[str, int], unknown: tuple[str, ...]) -> Balance:
+    perhaps = sum(n.bytes - n.sure for n in needs if n.bytes is not None and n.sure is not None)
     ordered = tuple(sorted(parts.items(), key=lambda part: -part[1]))
-    return Balance(where, sum(parts.values()), free, ordered, unknown)
+    free = store.free_bytes()
+    found = [Balance("the store", sum(parts.values()), free, ordered, unknown, perhaps)]
+    if copied and there:
+        free = shutil.disk_usage(results).free
+        found.append(Balance("the results", copied, free, (("results", copied),)))
+    return found
 
 
 def _existing(path: Path) -> Path:
