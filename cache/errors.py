@@ -10,6 +10,7 @@ HiprobeError
 │   ├── MissingArtifact    an artifact was expected in the store and is not there           exit 5
 │   │   └── EvictedArtifact    its record is there, its payload was given up                exit 5
 │   └── DamagedArtifact    a committed file is gone, has another size or another digest     exit 5
+├── Unreachable            a remote store cannot be reached, or the connection broke off    exit 1
 └── RunStopped             the whole run cannot go on (disk full, everything fails)         exit 1
 """
 
@@ -59,6 +60,10 @@ class EvictedArtifact(MissingArtifact):
 
 class DamagedArtifact(StoreError):
     """A file that a commit lists is gone, or is not what the commit says."""
+
+
+class Unreachable(HiprobeError):
+    """A remote store cannot be reached, or the connection broke off; what has arrived stays."""
 
 
 class RunStopped(HiprobeError):
