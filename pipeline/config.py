@@ -170,7 +170,8 @@ class Config:
 def load_config(path: Path, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
     """Read and check a configuration file, with `a.b=c` overrides on top.
 
-    Its relative paths start at its own folder unless another is given. Raises ConfigError that names the file, the field and, for an unknown name, the nearest known.
+    Its relative paths start at its own folder unless another is given. Raises ConfigError that names
+    the file, the field and, for an unknown name, the nearest known.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -168,8 +168,14 @@ def _remembered_digest(path: Path, remembered: MutableMapping[str, str]) -> str:
 
 def _snapshot(model: str, revision: str, *, download: bool) -> Path:
     """The folder of a hub checkpoint in the hub's own local cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"backbone {model!r} is an id on the hub, and {error.name} is not installed: pip install "
+            '"hiprobe[models]", or give backbone.identity to go without the model'
+        ) from error
 
     at = f" --revision {revision}" if revision else ""
     try:

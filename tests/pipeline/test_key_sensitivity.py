@@ -48,12 +48,14 @@ SENSITIVITY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "run.store": ("elsewhere", NOTHING),
     "run.runs": ("elsewhere", NOTHING),
     "run.videos": ("needed", ("report",)),
+    "run.bundle": ("elsewhere", NOTHING),  # by itself: what the bundle holds is what counts
     "run.scorer": ("runs/other/scorer", NOTHING),  # by itself: its content is what counts
     "run.workers": (7, NOTHING),
     "run.scheduler": ("tcp://host:1", NOTHING),
     "run.in_flight": (3, NOTHING),
     "run.threads": (5, NOTHING),
     "run.failure_budget": (3, NOTHING),
+    "cache.shared": (["elsewhere"], NOTHING),
     "data.kind": ("ucf-crime", ("index", "report")),
     "data.videos": ("moved", NOTHING),
     "data.labels": ("moved.csv", NOTHING),
