@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cache import sums
 from cache.digest import read_json
 from cache.keys import canonical
 from manifests.comparisons import COMPARISON
@@ -64,12 +65,13 @@ def write_comparison(results: Path, rows: Sequence[Row]) -> Path:
     values = [{"place": place, **asdict(row)} for place, row in enumerate(rows)]
     columns = {name: [value[name] for value in values] for name in COMPARISON.names}
     write_table(results / FILE, COMPARISON, columns)
+    sums.note(results / FILE)
     return results / FILE
 
 
 def read_comparison(results: Path) -> list[Row]:
-    """The rows that `write_comparison` wrote. Raises FileNotFoundError where there are none."""
-    found = read_table(results / FILE, COMPARISON).to_pylist()
+    """The rows that `write_comparison` wrote. Raises FileNotFoundError, DamagedArtifact."""
+    found = read_table(sums.require(results / FILE), COMPARISON).to_pylist()
     return [Row(**{name: value for name, value in row.items() if name != "place"}) for row in found]
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cache import sums
 from cache.atomic import replace_json
 from cache.catalog import load_catalog
 from cache.commit import FileEntry, content_digest
@@ -35,7 +36,7 @@ from pipeline.pause import no_collection
 from pipeline.plan import StagePlan, plan_stage
 from pipeline.record import read_failures
 from pipeline.sources import sources_of
-from pipeline.task import Folder, scorer_digest
+from pipeline.task import SCORER, Folder, scorer_digest
 from pipeline.world import DATASET, Failure, OutsideScorer, Video, World
 from stages.backbones.shape import shape_of
 from stages.probes.choice import choice_of
@@ -357,6 +358,9 @@ def _find_scorer(config: Config) -> OutsideScorer | None:
         return None
     described = folder / "scorer.json"
     try:
+        for name in SCORER:
+            if (folder / name).exists():
+                sums.require(folder / name)
         record: Any = read_json(described)
         features, choice = record["features"], choice_digest(record)
         digest = scorer_digest(folder)

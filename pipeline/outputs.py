@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cache import sums
 from cache.artifact import Artifact
 from cache.atomic import replace_bytes, replace_json
 from cache.digest import read_json
@@ -41,6 +42,12 @@ POINTS = "projections.parquet"
 OUTDATED = "outdated"
 TABLES = {"layer": "layers.parquet", "heads": "heads.parquet"}
 """The table that a choice comes with, by what was to be chosen."""
+RESULTS = (
+    "config.toml", "videos.parquet", "scores.parquet", "intervals.parquet", "explanations.parquet",
+    *TABLES.values(), SELECTION, "metrics.json", "replicates.parquet", POINTS, "report.html",
+    "scorer", "threshold",
+)  # fmt: skip
+"""What lies in the results folder of a run, beside its manifests and its log."""
 THRESHOLD = ("threshold.json", "sensitivity.parquet")
 """What the folder of a threshold holds."""
 
@@ -53,8 +60,7 @@ def write_outputs(
     if not plans["index"].digests:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    state_path = folder / STATE
-    state: dict[str, str] = read_json(state_path) if state_path.exists() else {}
+    state = _read_state(folder)
     before = dict(state)
     outputs = _Outputs(folder, store, plans, state)
     outputs.resolved(config, world)
@@ -76,8 +82,18 @@ def write_outputs(
     outputs.copied("report.html", "report", ("report.html",))
     outputs.copied("scorer", "fit", SCORER)
     outputs.copied("threshold", "threshold", THRESHOLD)
-    if state != before:
-        replace_json(state_path, state)
+    if state != before or not sums.is_noted(folder / STATE):
+        replace_json(folder / STATE, state)
+        sums.note(folder / STATE)
+
+
+def _read_state(folder: Path) -> dict[str, str]:
+    """What each result was made from: unknown, but not nothing, where that is lost."""
+    path = folder / STATE
+    if path.exists() and sums.is_sound(path):
+        with contextlib.suppress(ValueError, RecursionError):
+            return dict(read_json(path))
+    return {name: "unknown" for name in RESULTS if sums.knows(folder / name)}
 
 
 class _Outputs:
@@ -161,6 +177,7 @@ class _Outputs:
         if self._state.pop(name, None) is None:
             return
         path, old = self._folder / name, self._folder / OUTDATED / name
+        sums.forget(path)
         old.parent.mkdir(exist_ok=True)
         if old.is_dir():
             shutil.rmtree(old, ignore_errors=True)
@@ -169,9 +186,12 @@ class _Outputs:
 
     def _renew(self, name: str, state: str, write: Callable[[Path], None]) -> None:
         path = self._folder / name
-        if self._state.get(name) == state and path.exists():
+        if self._state.get(name) == state and sums.is_noted(path):
             return
         write(path)
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if file.name != sums.SUMS:
+                sums.note(file)
         self._state[name] = state
 
 
@@ -199,17 +219,17 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def read_metrics(results: Path) -> dict[str, Any] | None:
-    """metrics.json of a run, or None where it has none."""
+    """metrics.json of a run, or None where it has none. Raises DamagedArtifact."""
     return _record(results / "metrics.json")
 
 
 def read_selection(results: Path) -> dict[str, Any] | None:
-    """selection.json of a run, or None where it has none."""
+    """selection.json of a run, or None where it has none. Raises DamagedArtifact."""
     return _record(results / SELECTION)
 
 
 def _record(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(sums.require(path).read_text(encoding="utf-8"))
     return found

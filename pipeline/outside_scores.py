@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cache import sums
 from cache.atomic import replace_json
 from cache.errors import ConfigError
 from manifests.datasets.contract import Entry, reader_of
@@ -154,7 +155,7 @@ def listed_tests(entries: Sequence[Entry], manifest: Path) -> list[ListedTest]:
     if not manifest.exists():
         return [_test_video(entry, entry.name, None, None) for entry in tests]
     names = ("video_id", "n_frames", "duration")
-    columns = read_table(manifest, VIDEOS, columns=names).to_pydict()
+    columns = read_table(sums.require(manifest), VIDEOS, columns=names).to_pydict()
     rows = dict(zip(columns["video_id"], zip(*columns.values(), strict=True), strict=True))
     index = NameIndex(list(rows))
     found = ((entry, index.find(entry.name)) for entry in tests)
@@ -344,6 +345,8 @@ def write_evaluation(found: Evaluation, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_table(folder / "replicates.parquet", REPLICATES, found.replicate_columns())
     replace_json(folder / "metrics.json", found.metrics)
+    for name in ("replicates.parquet", "metrics.json"):
+        sums.note(folder / name)
 
 
 def scores_text(metrics: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cache import sums
 from cache.errors import DamagedArtifact
 from cache.keys import canonical
 from cache.store import Store
@@ -49,9 +50,9 @@ def manifest_path(results: Path, stage: str) -> Path:
 
 
 def read_previous(results: Path, stage: str) -> Previous | None:
-    """The footer of a stage's manifest, or None where there is none or it is unreadable."""
+    """The footer of a stage's manifest, or None where there is none or it is not as it was written."""
     path = manifest_path(results, stage)
-    if not path.exists():
+    if not path.exists() or not sums.is_sound(path):
         return None
     try:
         footer = footer_of(path)
@@ -109,12 +110,12 @@ def write_manifest(
     recipe = recipe_of_node(plan.node, world)
     version = world.versions[stage]
     said = previous and (previous.state, previous.version, dict(previous.recipe))
-    if said == (state, version, json.loads(canonical(recipe))):
+    path = manifest_path(results, stage)
+    if said == (state, version, json.loads(canonical(recipe))) and sums.is_noted(path):
         return
     old = previous.rows() if previous else {}
     rows = [_ok(item, plan, world, store, outcomes, old) for item in plan.digests]
     rows += [_failed(item, failure) for item, failure in plan.failed.items()]
-    path = manifest_path(results, stage)
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {name: [row[name] for row in rows] for name in STAGE_MANIFEST.names}
     footer = {
@@ -126,6 +127,7 @@ def write_manifest(
         "failed": str(len(plan.failed)),
     }
     write_table(path, STAGE_MANIFEST, columns, footer)
+    sums.note(path)
 
 
 def _ok(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cache import sums
 from cache.errors import ConfigError
 from pipeline.config import load_config
 from pipeline.metrics import percent
@@ -206,7 +207,7 @@ def _p_value(first: Evaluated, other: Evaluated, name: str) -> float | None:
     from stages.probes.paired import paired_p_value
 
     one, two = (
-        read_table(run.results / REPLICATES_FILE, REPLICATES).column(name).to_numpy()
+        read_table(sums.require(run.results / REPLICATES_FILE), REPLICATES).column(name).to_numpy()
         for run in (first, other)
     )
     return paired_p_value(one, two)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cache import sums
 from cache.atomic import replace_bytes
 from cache.errors import ConfigError
 from cache.keys import canonical
@@ -95,6 +96,7 @@ def write_beside(family: Family, cells: Sequence[Cell], results: Sequence[Path])
         place.mkdir(parents=True, exist_ok=True)
         for suffix in WRITERS:
             write_sweep(place / f"{NAME}{suffix}", cells)
+            sums.note(place / f"{NAME}{suffix}")
         written.append(place / f"{NAME}.csv")
     return written
 
