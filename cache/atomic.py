@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,3 +88,21 @@ def _sync(path: Path | str, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def clear_drafts(folder: Path, age_s: float) -> None:
+    """Remove what `replace_bytes` and `clock_of` leave in a folder where their process is killed.
+
+    Only what nobody has touched for `age_s` seconds: a younger one may be somebody's at this moment.
+    """
+    # A folder that cannot be read or written keeps them: they stand in nobody's way.
+    with contextlib.suppress(OSError):
+        found = [path for path in folder.iterdir() if _IS_DRAFT(path.name)]
+        now = clock_of(folder) if found else 0.0
+        for path in found:
+            with contextlib.suppress(OSError):
+                if now - path.stat().st_mtime >= age_s:
+                    path.unlink()
+
+
+_IS_DRAFT = re.compile(r"\..+\.tmp|\.clock\.[0-9a-f]+").fullmatch

@@ -13,6 +13,7 @@ off by an hour neither steals nor waits.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -71,16 +72,21 @@ class Claims:
             # claim that the first has just made. Then both work: wasteful, never wrong.
             path.unlink(missing_ok=True)
         token = uuid.uuid4().hex
+        owner = json.dumps({"host": this_host(), "pid": os.getpid(), "token": token}).encode()
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return ""
         try:
-            with os.fdopen(descriptor, "w") as file:
-                json.dump({"host": this_host(), "pid": os.getpid(), "token": token}, file)
+            # One write, right behind: whoever is killed between the two leaves a claim that has to
+            # be waited for, because it does not say whose it is.
+            if os.write(descriptor, owner) < len(owner):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         except OSError:
             path.unlink(missing_ok=True)  # a full disk: nobody shall wait for an empty claim
             raise
+        finally:
+            os.close(descriptor)
         with self._changed:
             self._held.add(path)
             if not self._beating:

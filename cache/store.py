@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from cache.artifact import EVICTED, Artifact, evicted
-from cache.atomic import clock_of, sync_folder, sync_tree, walk
+from cache.atomic import clear_drafts, clock_of, sync_folder, sync_tree, walk
 from cache.claims import Claims, is_alive, this_host
 from cache.commit import RECORD, Commit, content_digest, read_commit
 from cache.drafts import Draft
 from cache.errors import DamagedArtifact, MissingArtifact
 from cache.keys import canonical
-from cache.layout import IS_KEY, PARTS, check_format, is_stage, open_root
+from cache.layout import IS_KEY, OTHER_FOLDERS, PARTS, check_format, is_stage, open_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Store:
 
     def folder(self, stage: str, key: str) -> Path:
         """Where the artifact of this key lies, or would lie, in this very store."""
-        return self.root / stage / key[:2] / key
+        return self.root.joinpath(stage, key[:2], key)
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """The committed artifact of this key, here or in a shared store; None for an evicted one."""
@@ -209,6 +209,8 @@ class Store:
         in it was touched for `age_s` seconds.
         """
         self.claims.sweep()
+        for name in OTHER_FOLDERS:
+            clear_drafts(self.root / name, age_s)
         removed = 0
         for path in sorted((self.root / "staging").iterdir()):
             if is_abandoned(path, age_s):

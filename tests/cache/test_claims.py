@@ -263,7 +263,7 @@ def test_a_full_disk_leaves_no_claim_that_nobody_holds(
         raise OSError(errno.ENOSPC, "no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(json, "dump", full)
+        patch.setattr(os, "write", full)
         with pytest.raises(OSError, match="no space"), claims.hold(NAME):
             pass
     assert list(tmp_path.iterdir()) == []

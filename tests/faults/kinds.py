@@ -1,0 +1,54 @@
+"""The kinds of faults that a soak goes through, by name."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one round of a kind of fault came to."""
+
+    tried: int = 0
+    """Faults that were brought about."""
+    survived: int = 0
+    """Those after which everything that must hold did."""
+    figures: Counter[str] = field(default_factory=Counter)
+    """What else was counted: where the faults fell, what was done twice."""
+
+    def add(self, other: Tally) -> None:
+        """Take in another round."""
+        self.tried += other.tried
+        self.survived += other.survived
+        self.figures.update(other.figures)
+
+
+Round = Callable[[random.Random, Path], Tally]
+"""One round: what it draws comes from the generator alone, its files lie in the folder, which is
+empty at first. Raises, or counts fewer survived than tried, where something was not survived."""
+
+
+def _later(module: str, name: str) -> Round:
+    """A round that is imported when it is called: most need what others do not."""
+
+    def call(rng: random.Random, folder: Path) -> Tally:
+        found: Round = getattr(import_module(f"tests.faults.{module}"), name)
+        return found(rng, folder)
+
+    return call
+
+
+KINDS: dict[str, Round] = {
+    "killed": _later("killed", "kill_runs"),
+    "publish": _later("broken_publish", "break_operations"),
+    "full-disk": _later("full_disks", "fill_disks"),
+    "racing": _later("racing", "race_publishes"),
+    "racing-runs": _later("racing", "race_runs"),
+    "stopped": _later("racing", "stop_holders"),
+}
+"""Every kind of fault; add a kind here and the soak has it."""
