@@ -103,10 +103,9 @@ def read_root(path: Path, *, pinned: bool = False) -> Root:
         earlier: dict[str, dict[str, int]] = {}
         for line in body.decode("ascii").splitlines():
             kind, stage, said = json.loads(line)
+            keys = {EARLIER: said.keys, REACH: said.values}[kind]()
             # What is in a root becomes paths in a store: names and keys are only that.
-            if not is_stage(stage) or not all(
-                map(IS_KEY, said if kind == EARLIER else said.values())
-            ):
+            if not is_stage(stage) or not all(map(IS_KEY, keys)):
                 raise ValueError("it names something that is no artifact")
             if kind == EARLIER:
                 earlier[stage] = {key: int(until) for key, until in said.items()}
