@@ -40,10 +40,7 @@ def knows(path: Path) -> bool:
 
 
 def is_noted(path: Path) -> bool:
-    """Whether a file, or every file that is noted in a folder, is what was noted of it."""
-    if path.is_dir():
-        known = _read(path)[0]
-        return bool(known) and all(_agrees(path / name, digest) for name, digest in known.items())
+    """Whether a file is what was noted of it."""
     digest = _read(path.parent)[0].get(path.name)
     return digest is not None and _agrees(path, digest)
 
@@ -61,6 +58,11 @@ def require(path: Path) -> Path:
             "damaged, or a run was stopped while it was written; run again, which writes it anew"
         )
     return path
+
+
+def mend(folder: Path) -> None:
+    """Drop the lines of the check sums of a folder that are none."""
+    _save(folder, _read(folder)[0])
 
 
 def problems(folder: Path, ours: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from stat import S_ISLNK
@@ -87,7 +87,7 @@ def places_of(store: Store, stages: Iterable[str] | None = None) -> Iterator[Pla
 
 def look_at(
     store: Store, places: Iterable[Place], *, full: bool, threads: int = 1
-) -> Iterator[Looked]:
+) -> Generator[Looked, None, None]:
     """Look at artifacts of this very store.
 
     One that is not there, or goes away while it is looked at (evicted, collected, set aside), is

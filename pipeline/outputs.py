@@ -164,7 +164,7 @@ class _Outputs:
 
         # The key too: what is copied may be auxiliary, and so no part of the content digest.
         state = fold({plan.keys[DATASET]: plan.digests[DATASET]})
-        self._renew(name, state, write)
+        self._renew(name, state, write, payload if len(payload) > 1 else ())
 
     def _open(self, stage: str, item: str) -> Artifact:
         return self._store.artifact(stage, self._plans[stage].keys[item])
@@ -184,14 +184,17 @@ class _Outputs:
         with contextlib.suppress(FileNotFoundError):  # another run has moved it this moment
             path.replace(old)
 
-    def _renew(self, name: str, state: str, write: Callable[[Path], None]) -> None:
+    def _renew(
+        self, name: str, state: str, write: Callable[[Path], None], inside: tuple[str, ...] = ()
+    ) -> None:
+        """Write a file, or a folder with these files inside, unless it is there as it should be."""
         path = self._folder / name
-        if self._state.get(name) == state and sums.is_noted(path):
+        files = [path / file for file in inside] or [path]
+        if self._state.get(name) == state and all(map(sums.is_noted, files)):
             return
         write(path)
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            if file.name != sums.SUMS:
-                sums.note(file)
+        for file in files:
+            sums.note(file)
         self._state[name] = state
 
 
