@@ -12,11 +12,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 from pathlib import Path
 
 from cache.atomic import replace_json
-from cache.digest import read_json
 from cache.errors import NotAStore, StoreTooNew
 
 FORMAT = 1
@@ -50,13 +50,24 @@ def check_format(root: Path) -> None:
     """Raise NotAStore where a folder is no store, StoreTooNew where it is one of a newer format."""
     mark = root / MARK
     try:
-        version = int(read_json(mark)["hiprobe_store"])
+        content = mark.read_bytes()
     except FileNotFoundError as error:
         raise NotAStore(
             f"{root} is not a hiprobe store: it has no {MARK}, or is not there (is it mounted?)"
         ) from error
-    except (IsADirectoryError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (IsADirectoryError, NotADirectoryError) as error:
         raise NotAStore(f"{mark} does not say that this is a hiprobe store: {error}") from error
+    check_mark(content, str(root))
+
+
+def check_mark(content: bytes, root: str) -> None:
+    """The same for what stands in the mark of a store that messages call `root`."""
+    try:
+        version = int(json.loads(content.decode())["hiprobe_store"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise NotAStore(
+            f"{root}/{MARK} does not say that this is a hiprobe store: {error}"
+        ) from error
     if version > FORMAT:
         raise StoreTooNew(
             f"{root} has store format {version}, this hiprobe reads up to {FORMAT}; "

@@ -9,6 +9,7 @@ import click
 from pipeline.commands.bundle import cache_check_bundle, cache_export
 from pipeline.commands.checking import cache_repair, cache_verify
 from pipeline.commands.options import JSON, STORE, print_value, store_of
+from pipeline.commands.sharing import cache_pull, cache_push
 from pipeline.commands.space import (
     cache_evict,
     cache_forget,
@@ -55,4 +56,6 @@ cache_group.add_command(cache_pin)
 cache_group.add_command(cache_unpin)
 cache_group.add_command(cache_forget)
 cache_group.add_command(cache_export)
+cache_group.add_command(cache_push)
+cache_group.add_command(cache_pull)
 cache_group.add_command(cache_check_bundle)
