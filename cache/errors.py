@@ -4,6 +4,7 @@ HiprobeError
 ├── ConfigError            a configuration, label file or option that cannot be right       exit 2
 │   └── LeakageError       a row that is no training row came near selection or fit         exit 2
 ├── ItemError              one video (or interval) cannot be processed; the others go on    exit 3
+│   └── SourceChanged      its file is not the one that was indexed: the next run tries     exit 3
 ├── StoreError
 │   ├── NotAStore          the folder exists and is not a hiprobe store                     exit 2
 │   ├── StoreTooNew        the store or a table was written by a newer hiprobe              exit 2
@@ -31,6 +32,10 @@ class LeakageError(ConfigError):
 
 class ItemError(HiprobeError):
     """One item cannot be processed: it becomes a failed row of the manifest, the rest goes on."""
+
+
+class SourceChanged(ItemError):
+    """A video was written, replaced or removed after it was indexed; nothing is made of it."""
 
 
 class StoreError(HiprobeError):

@@ -35,7 +35,7 @@ from pipeline.leakage import fitted_on, refuse_leaks
 from pipeline.pause import no_collection
 from pipeline.plan import StagePlan, plan_stage
 from pipeline.record import read_failures
-from pipeline.sources import sources_of
+from pipeline.sources import memory_of, sources_of
 from pipeline.task import SCORER, Folder, scorer_digest
 from pipeline.world import DATASET, Failure, OutsideScorer, Video, World
 from stages.backbones.shape import shape_of
@@ -323,9 +323,7 @@ def digested(
     world: World, store: Store, listing: Listing, choices: Choices, progress: Report
 ) -> World:
     """Add what the index stage starts from, unless too much is to be read for it (`to_digest`)."""
-    # The folder's own inode names its memory, so that renaming it costs nothing and two data sets
-    # in one store do not overwrite what the other knows.
-    memory_path = store.root / "catalog" / f"sources-{world.data.stat().st_ino}.jsonl"
+    memory_path = memory_of(world.data, store)
     memory = DigestMemory(memory_path)
     if choices.rehash:
         memory_path.unlink(missing_ok=True)

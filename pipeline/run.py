@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from cache.atomic import clear_drafts
 from cache.catalog import StageCatalog, save_catalog
 from cache.errors import ConfigError, EvictedArtifact, MissingArtifact, RunStopped
 from cache.roots import planning
@@ -28,13 +29,17 @@ from pipeline.progress import DigestLine, Progress
 from pipeline.record import write_manifest
 from pipeline.registration import Registration
 from pipeline.restore import Lost, Needed, needed_by, needed_for, why_lost
+from pipeline.room import stops_when_full
 from pipeline.signals import leave_in_time
+from pipeline.sources import forget_sources
 from pipeline.stores import open_store
 from pipeline.task import Outcome, Task
 from pipeline.values import check_features
 from pipeline.world import Failure, World
 
 ORDER = {node.name: place for place, node in enumerate(GRAPH)}
+DRAFT_S = 24 * 3600.0
+"""Seconds after which a file that was being written beside its place is nobody's any more."""
 BUSY_S = 1.0
 """Seconds between two looks at items that another process is making."""
 
@@ -97,9 +102,16 @@ def run(config: Config, options: Options, progress: Progress) -> Summary:
     Raises ConfigError before any work for what cannot be right, RunStopped where the whole run
     cannot go on, KeyboardInterrupt (Terminated for SIGTERM) where it was stopped.
     """
+    with stops_when_full(config.store, config.results):
+        return _run(config, options, progress)
+
+
+def _run(config: Config, options: Options, progress: Progress) -> Summary:
     began = time.monotonic()
     store = open_store(config)
     store.sweep()
+    for folder in (config.results, config.results / "manifests"):
+        clear_drafts(folder, DRAFT_S)
     recover(store)
     summary = Summary(asked=frozenset(name for name in NODES if options.wants(name)))
     with _Engines(config) as engines, leave_in_time():
@@ -370,6 +382,9 @@ class _Pass:
     def _note(self, plan: StagePlan, world: World, outcomes: dict[str, Outcome]) -> World:
         """The world after these outcomes."""
         stage = plan.node.name
+        changed = [o.item for o in outcomes.values() if o.error_class == "SourceChanged"]
+        if changed:
+            forget_sources(world, self._store, changed)
         index = world.committed.get(stage) or StageCatalog()
         failures = dict(world.failures.get(stage, {}))
         for item, outcome in outcomes.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -15,13 +16,21 @@ from typing import Any
 from cache.ahead import ahead
 from cache.artifact import Artifact
 from cache.digest import file_digest
-from cache.errors import ConfigError, DamagedArtifact, HiprobeError, ItemError, MissingArtifact
+from cache.errors import (
+    ConfigError,
+    DamagedArtifact,
+    HiprobeError,
+    ItemError,
+    MissingArtifact,
+    SourceChanged,
+)
 from cache.keys import Keymaker, hash_of
 from cache.store import Store
 from manifests.table import table_digest
 from pipeline.bundles.contents import Bundle
 from pipeline.bundles.part import Part, part_of, require_chosen
 from pipeline.environment import environment
+from pipeline.room import is_full, measured, text_for_item
 from stages.backbones.reference import BackboneReference
 from stages.contract import Job, Result, no_progress
 
@@ -128,12 +137,9 @@ def execute(task: Task, progress: Callable[[float, float], None] = no_progress) 
     try:
         return _find_or_build(task, store, progress)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             return _failure(task, error)
-        text = (
-            f"no space left for the store: {task.stage} of {task.item} needed more than the "
-            f"{store.free_bytes():,} bytes that are free; make room and run again, nothing is lost"
-        )
+        text = text_for_item(store, task.stage, task.item, error)
         return Outcome(task.item, "stopped", error_class="RunStopped", message=text)
     except Exception as error:
         return _failure(task, error)
@@ -144,13 +150,21 @@ def _find_or_build(task: Task, store: Store, progress: Callable[[float, float], 
     found = store.find(task.stage, key)
     if found is not None:
         return _outcome(task, "hit", found)
-    with store.claims.hold(f"{task.stage}~{key}") as got:
-        if not got:
-            return Outcome(task.item, "busy")
-        found = store.find(task.stage, key)  # published between the look and the claim
-        if found is not None:
-            return _outcome(task, "hit", found)
-        return _outcome(task, "built", _build(task, store, progress))
+    try:
+        with store.claims.hold(f"{task.stage}~{key}") as got:
+            if not got:
+                return Outcome(task.item, "busy")
+            found = store.find(task.stage, key)  # published between the look and the claim
+            if found is not None:
+                return _outcome(task, "hit", found)
+            return _outcome(task, "built", _build(task, store, progress))
+    except FileNotFoundError:
+        # Where this process slept through its lease, somebody else has made the item meanwhile and
+        # cleared its finished parts away.
+        found = store.find(task.stage, key)
+        if found is None:
+            raise
+        return _outcome(task, "hit", found)
 
 
 def _key(task: Task) -> str:
@@ -160,7 +174,8 @@ def _key(task: Task) -> str:
 def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -> Artifact:
     module = importlib.import_module(f"stages.{task.stage}")
     started = time.perf_counter()
-    with store.draft(task.stage, task.version, task.recipe, task.inputs) as draft:
+    drafted = store.draft(task.stage, task.version, task.recipe, task.inputs)
+    with drafted as draft, measured(store, draft):
         partial = store.parts(draft.key)
         job: Job[Any] = Job(
             item=task.item,
@@ -178,6 +193,7 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
             },
             values=task.values,
             source=task.source.path if task.source else None,
+            seal=_seal(task),
             backbone=task.backbone,
             partial=partial,
             finished=draft.finished,
@@ -185,7 +201,7 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
         )
         if task.bundle is not None:
             require_chosen(task.bundle, job.inputs)
-        result: Result = module.compute(job)
+        result = _computed(task, module, job)
         artifact = store.publish(
             draft,
             rows=result.rows,
@@ -231,6 +247,26 @@ def _open(
     return artifact
 
 
+def _seal(task: Task) -> str:
+    """What changes with every writing, replacing or moving of the source file."""
+    if task.source is None:
+        return ""
+    with contextlib.suppress(OSError):  # the stage says so when it reads it
+        stat = task.source.path.stat()
+        return hash_of([stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino])[:16]
+    return "gone"
+
+
+def _computed(task: Task, module: Any, job: Job[Any]) -> Result:
+    """What the stage makes. A failure for a source that changed meanwhile is told as that."""
+    try:
+        result: Result = module.compute(job)
+    except (ItemError, OSError):
+        _check_source(task)
+        raise
+    return result
+
+
 def _check_source(task: Task) -> None:
     """Refuse to commit what was read from a file that is not the one in the key.
 
@@ -238,9 +274,12 @@ def _check_source(task: Task) -> None:
     """
     if task.source is None:
         return
-    found = file_digest(task.source.path)
+    try:
+        found = file_digest(task.source.path)
+    except FileNotFoundError:
+        found = "no file"
     if found != task.source.digest:
-        raise ItemError(
+        raise SourceChanged(
             f"{task.source.path.name} changed since it was indexed (sha256 {task.source.digest[:12]} "
             f"then, {found[:12]} now); nothing was committed for it: run again to index it anew"
         )

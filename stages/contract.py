@@ -65,6 +65,8 @@ class Job(Generic[S]):
     """The video file, for stages that read pixels."""
     backbone: Any = None
     """A stages.backbones.reference.BackboneReference, for stages that run the model."""
+    seal: str = ""
+    """Another text as soon as the video file is written or replaced; empty without one."""
     partial: Path | None = None
     """A folder that outlives an interruption of this very item; it holds finished parts."""
     finished: Callable[[Path], None] = no_notice

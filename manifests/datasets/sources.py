@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -74,6 +75,10 @@ class DigestMemory:
         self._changed = True
         return True
 
+    def forget(self, path: str) -> None:
+        """Drop what is remembered of a file that turned out to be another, and looks the same."""
+        self._changed |= self._entries.pop(path, None) is not None
+
     def save(self) -> None:
         """Put what is remembered in place of the file, in one step; do nothing if nothing is new."""
         if not self._changed:
@@ -85,14 +90,19 @@ class DigestMemory:
             "rows": len(self._entries),
             "sha256": hashlib.sha256(body).hexdigest(),
         }
+        # A store that is full, or only read, does not remember: the videos are read again.
+        with contextlib.suppress(OSError):
+            self._write(json.dumps(head).encode() + b"\n" + body)
+            self._changed = False
+
+    def _write(self, content: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
+        draft = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex[:12]}.tmp")
         try:
-            draft.write_bytes(json.dumps(head).encode() + b"\n" + body)
-            os.replace(draft, self._path)
+            draft.write_bytes(content)
+            draft.replace(self._path)
         finally:
             draft.unlink(missing_ok=True)
-        self._changed = False
 
 
 def digest_files(

@@ -216,8 +216,26 @@ class Runner:
                 slots = [f"head {list(pair)}" for pair in wanted.heads]
             found["heads"] = self._bits(captured.heads[:count], numbers, slots)
         if wanted.yes_no:
-            found["yes_no"] = captured.yes_no[:count].cpu().numpy()
+            found["yes_no"] = self._probabilities(captured.yes_no[:count], numbers)
         return found
+
+    def _probabilities(self, values: torch.Tensor, numbers: Sequence[int]) -> NDArray[Any]:
+        """Of yes and no [segments, prompts, 2]; raises ItemError naming segment and prompt."""
+        sound = torch.isfinite(values)
+        if not bool(sound.all()):
+            segment, prompt, _ = (int(n) for n in torch.nonzero(~sound)[0])
+            raise ItemError(
+                f"segment {numbers[segment]}: the first word of the answer to prompt {prompt} has a "
+                f"probability that is not finite: {self._overflow}"
+            )
+        return values.cpu().numpy()
+
+    @property
+    def _overflow(self) -> str:
+        return (
+            f"the model overflows in {self._backbone.dtype}; use another [backbone] dtype "
+            "(bfloat16 or float32)"
+        )
 
     def _bits(
         self, values: torch.Tensor, numbers: Sequence[int], slots: Sequence[str]
@@ -227,9 +245,8 @@ class Runner:
         if not bool(sound.all()):
             segment, _, slot = (int(n) for n in torch.nonzero(~sound)[0][:3])
             raise ItemError(
-                f"segment {numbers[segment]}: {slots[slot]} has a value that is not finite: the "
-                f"model overflows in {self._backbone.dtype}; use another [backbone] dtype "
-                "(bfloat16 or float32)"
+                f"segment {numbers[segment]}: {slots[slot]} has a value that is not finite: "
+                f"{self._overflow}"
             )
         if self.logical_dtype == "bfloat16":
             return values.contiguous().view(torch.int16).cpu().numpy().view(np.uint16)

@@ -20,12 +20,14 @@ Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 class Parts:
     """Blocks of numbers as raw files in a folder, each with its sha256 in its name.
 
-    The folder belongs to one key, so a block that is there and whole is the right one. A file that
-    was torn by a crash or changed since does not match its name and is not used.
+    The folder belongs to one key, so a block that is there and whole is the right one, where it was
+    made from the video as it is now: `seal` is in the name, too. A file that was torn by a crash or
+    changed since does not match its name and is not used.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seal: str = "") -> None:
         self._folder = folder
+        self._seal = f"{seal}-" if seal else ""
 
     def find(self, start: int, shapes: Shapes) -> dict[str, Path] | None:
         """The files of the whole block that begins at segment `start`, or None.
@@ -35,7 +37,7 @@ class Parts:
         found = {}
         for name, (shape, dtype) in shapes.items():
             size = int(np.prod(shape)) * _stored(dtype).itemsize
-            for path in sorted(self._folder.glob(f"{start:08d}-{name}-*.part")):
+            for path in sorted(self._folder.glob(f"{start:08d}-{name}-{self._seal}*.part")):
                 digest = path.stem.rpartition("-")[2]
                 if path.stat().st_size == size and file_digest(path) == digest:
                     found[name] = path
@@ -61,7 +63,7 @@ class Parts:
             try:
                 # Not tofile, whose error does not say that the disk is full.
                 draft.write_bytes(content.data)
-                draft.replace(self._folder / f"{start:08d}-{name}-{digest}.part")
+                draft.replace(self._folder / f"{start:08d}-{name}-{self._seal}{digest}.part")
             finally:
                 draft.unlink(missing_ok=True)
 

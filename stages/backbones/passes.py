@@ -153,7 +153,7 @@ class _Video:
         # A video of one shard has nothing to gain: what is lost is a shard either way.
         if self.job.partial is None or len(self.segments) <= rows:
             return None
-        return Parts(self.job.partial)
+        return Parts(self.job.partial, self.job.seal)
 
     def _shapes(self, start: int, rows: int) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and dtype of each array of the block that begins at segment `start`."""
