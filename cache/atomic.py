@@ -90,7 +90,7 @@ def _sync(path: Path | str, flags: int) -> None:
         os.close(descriptor)
 
 
-def clear_drafts(folder: Path, age_s: float) -> None:
+def clear_drafts(folder: Path, age_s: float = 24 * 3600) -> None:
     """Remove what `replace_bytes` and `clock_of` leave in a folder where their process is killed.
 
     Only what nobody has touched for `age_s` seconds: a younger one may be somebody's at this moment.

@@ -56,6 +56,12 @@ class Guarded(click.Group):
             fail(str(error), DAMAGED)
         except HiprobeError as error:
             fail(str(error), STOPPED)
+        except OSError as error:
+            from pipeline.room import is_full, text_for_place
+
+            if not is_full(error):
+                raise
+            fail(text_for_place(error), STOPPED)
         except ModuleNotFoundError as error:
             from pipeline.packages import MODELS, missing
 

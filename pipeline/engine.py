@@ -14,6 +14,7 @@ import logging
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol
 
+from pipeline.config import Config
 from pipeline.flight import Flight, ItemProgress
 from pipeline.graph import Node
 from pipeline.task import Outcome, Task, execute
@@ -167,3 +168,27 @@ def make_engine(workers: int, scheduler: str, in_flight: int) -> Engine:
     if scheduler or workers > 0:
         return Cluster(workers=workers, scheduler=scheduler)
     return InProcess(in_flight)
+
+
+class Engines:
+    """The engine, started when there is work and not before."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._engine: Engine | None = None
+
+    def get(self) -> Engine:
+        """The engine."""
+        if self._engine is None:
+            settings = self._config.run
+            self._engine = make_engine(settings.workers, settings.scheduler, settings.in_flight)
+        return self._engine
+
+    def __enter__(self) -> Engines:
+        """Itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let go of the workers, if there are any."""
+        if self._engine is not None:
+            self._engine.close()

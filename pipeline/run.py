@@ -17,7 +17,7 @@ from cache.trash import recover
 from pipeline.assemble import tasks_of, weights_of
 from pipeline.config import Config
 from pipeline.deviations import difference_lines, frame_differences
-from pipeline.engine import Engine, make_engine
+from pipeline.engine import Engines
 from pipeline.events import Events
 from pipeline.gather import Choices, gather, with_videos
 from pipeline.graph import GRAPH, NODES, Node
@@ -38,8 +38,8 @@ from pipeline.values import check_features
 from pipeline.world import Failure, World
 
 ORDER = {node.name: place for place, node in enumerate(GRAPH)}
-DRAFT_S = 24 * 3600.0
-"""Seconds after which a file that was being written beside its place is nobody's any more."""
+PASSES = 6
+"""Walks over the graph at most: a disk that damages what is made again and again ends the run."""
 BUSY_S = 1.0
 """Seconds between two looks at items that another process is making."""
 
@@ -102,23 +102,19 @@ def run(config: Config, options: Options, progress: Progress) -> Summary:
     Raises ConfigError before any work for what cannot be right, RunStopped where the whole run
     cannot go on, KeyboardInterrupt (Terminated for SIGTERM) where it was stopped.
     """
-    with stops_when_full(config.store, config.results):
-        return _run(config, options, progress)
-
-
-def _run(config: Config, options: Options, progress: Progress) -> Summary:
     began = time.monotonic()
     store = open_store(config)
     store.sweep()
-    for folder in (config.results, config.results / "manifests"):
-        clear_drafts(folder, DRAFT_S)
+    clear_drafts(config.results)
     recover(store)
     summary = Summary(asked=frozenset(name for name in NODES if options.wants(name)))
-    with _Engines(config) as engines, leave_in_time():
+    full = stops_when_full(config.store, config.results)
+    with full, Engines(config) as engines, leave_in_time():
         passes = 0
-        while passes < 2:
-            # A damaged artifact is found when it is read: it is set aside, and the second pass
-            # makes it and what failed for it. So it does for what somebody evicted meanwhile.
+        while passes < PASSES:
+            # A damaged artifact is found when it is read: it is set aside, and the next pass makes
+            # it and what failed for it, and may find more behind it. The second pass does the same
+            # for what somebody evicted meanwhile.
             before = len(summary.quarantined)
             try:
                 _Pass(config, options, progress, store, engines, summary).go()
@@ -132,31 +128,10 @@ def _run(config: Config, options: Options, progress: Progress) -> Summary:
                     ) from behind
                 lost = True
             passes += 1
-            if len(summary.quarantined) == before and not lost:
+            if len(summary.quarantined) == before and not (lost and passes < 2):
                 break
     summary.seconds = time.monotonic() - began
     return summary
-
-
-class _Engines:
-    """The engine, started when there is work and not before."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._engine: Engine | None = None
-
-    def get(self) -> Engine:
-        if self._engine is None:
-            settings = self._config.run
-            self._engine = make_engine(settings.workers, settings.scheduler, settings.in_flight)
-        return self._engine
-
-    def __enter__(self) -> _Engines:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._engine is not None:
-            self._engine.close()
 
 
 class _Pass:
@@ -168,7 +143,7 @@ class _Pass:
         options: Options,
         progress: Progress,
         store: Store,
-        engines: _Engines,
+        engines: Engines,
         summary: Summary,
     ) -> None:
         self._config, self._options, self._progress = config, options, progress

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from cache.errors import ConfigError, ItemError
 from stages.probes.kernels import (
@@ -176,7 +176,8 @@ def write_moments(path: Path, moments: Moments) -> None:
         tensors[f"{name}.n"] = np.asarray([part.n], dtype=np.int64)
         tensors[f"{name}.mean"] = part.mean
         tensors[f"{name}.m2"] = part.m2
-    save_file(tensors, path)
+    # Not save_file, whose error does not say that the disk is full.
+    path.write_bytes(save(tensors))
 
 
 def read_moments(path: Path) -> Moments:

@@ -22,7 +22,7 @@ from cache.verify import verify
 from pipeline.graph import NODES
 from tests.faults.kinds import Tally
 from tests.faults.nursery import Child, Report, copy_inputs, tiny_run
-from tests.faults.operations import Operations, harmed
+from tests.faults.operations import CHANGING, Operations, harmed
 from tests.faults.tiny_run import SCENARIOS, SHARD_ROWS, config_of
 
 KILLS = 100
@@ -61,13 +61,13 @@ def look(store: Path) -> Seen:
 
 
 def results_of(folder: Path) -> dict[str, str]:
-    """Digest of every file that a run gives, its logs left out."""
+    """Digest of every file that a run gives; its logs, and what says when it ran, left out."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
         if path.is_file()
         and "manifests" not in path.parts
-        and path.name not in ("events.jsonl", "config.toml", "outputs.json")
+        and path.name not in ("events.jsonl", "config.toml", "outputs.json", "SHA256SUMS")
         and not path.name.endswith(".tmp")
     }
 
@@ -171,7 +171,7 @@ class Walk:
             else:
                 report("reached")
 
-        with harmed(operations, looking=False):
+        with harmed(operations, CHANGING):
             run_reporting(self.folder, scenario, reached, report)
 
     def _check(self, before: Seen, child: Child) -> None:

@@ -13,7 +13,7 @@ import io
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,9 +82,11 @@ class _Raw(io.FileIO):
 
 
 @contextmanager
-def harmed(operations: Operations, *, looking: bool = True) -> Iterator[Operations]:
-    """Within this block the operations of this process go past `operations`."""
-    plain_open, names = io.open, (*CHANGING, *(LOOKING if looking else ()))
+def harmed(
+    operations: Operations, names: Sequence[str] = (*CHANGING, *LOOKING)
+) -> Iterator[Operations]:
+    """Within this block these operations of this process, and writes, go past `operations`."""
+    plain_open = io.open
 
     def guarded(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
@@ -100,7 +102,7 @@ def harmed(operations: Operations, *, looking: bool = True) -> Iterator[Operatio
     def open_file(
         file: Any, mode: str = "r", buffering: int = -1, *args: Any, **options: Any
     ) -> Any:
-        if operations.is_due(file):
+        if "open" in names and operations.is_due(file):
             operations.harm()
         if not set(mode) & set("wax+"):
             return plain_open(file, mode, buffering, *args, **options)

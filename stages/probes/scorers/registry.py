@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from cache.digest import read_json
 from cache.errors import ConfigError, DamagedArtifact
@@ -32,7 +32,8 @@ WEIGHTS = "scorer.safetensors"
 
 def save_scorer(path: Path, scorer: Scorer) -> None:
     """Write a scorer's tensors as safetensors."""
-    save_file(dict(scorer.tensors()), path)
+    # Not save_file, whose error does not say that the disk is full.
+    path.write_bytes(save(dict(scorer.tensors())))
 
 
 def load_scorer(folder: Path) -> Scorer:
