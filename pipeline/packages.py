@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 
 from cache.errors import ConfigError
-from pipeline.plan import StagePlan, plan_all
+from pipeline.plan import StagePlan, lacking_for, plan_all
 from pipeline.world import World
 
 MODELS = ("torch", "transformers", "sentencepiece", "av")
@@ -43,8 +43,9 @@ def require_packages(world: World, asked: frozenset[str]) -> None:
     if world.config.run.scheduler or all(map(is_here, MODELS)):
         return
     for name, plan in plan_all(world).items():
-        lacking = [package for package in needed_by(plan, world) if not is_here(package)]
-        if name in asked and plan.work and lacking:
+        if name not in asked or not plan.work or lacking_for(plan.node, world):
+            continue  # what is blocked anyway needs nothing
+        if lacking := [package for package in needed_by(plan, world) if not is_here(package)]:
             raise ConfigError(missing(f"stage {name}", lacking, f"{plan.work} items of it are"))
 
 

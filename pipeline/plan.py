@@ -161,7 +161,7 @@ def _plan_dataset(plan: StagePlan, world: World, upstream: Upstream) -> None:
             # What failed is left out, and said; what is still to be made is waited for.
             held &= {v.video_id for v in videos_of(world, edge.over)}
         elif source.failed or source.blocked:
-            plan.blocked[DATASET] = f"{edge.stage} failed"
+            plan.blocked[DATASET] = _lost(source)
             return
         if held:
             plan.waiting[DATASET] = edge.stage
@@ -191,9 +191,8 @@ def _plan_videos(plan: StagePlan, world: World, upstream: Upstream) -> None:
 def _hold(plan: StagePlan, item: str, source: StagePlan) -> None:
     """An input of this item is not there: it waits, is blocked, or was not selected."""
     if source.node.item == "dataset":
-        lost = source.failed or source.blocked
-        if lost:
-            plan.blocked[item] = f"{source.node.name} failed"
+        if source.failed or source.blocked:
+            plan.blocked[item] = _lost(source)
         else:
             plan.waiting[item] = source.node.name
     elif item in source.failed:
@@ -206,6 +205,11 @@ def _hold(plan: StagePlan, item: str, source: StagePlan) -> None:
         plan.waiting[item] = source.node.name
 
 
+def _lost(source: StagePlan) -> str:
+    """Why the one artifact of a data set stage is not there: what blocks it, or that it failed."""
+    return source.blocked.get(DATASET) or f"{source.node.name} failed"
+
+
 def _decide(plan: StagePlan, item: str, key: str, world: World, chosen: bool) -> None:
     """Fresh, failed before, left out, or to do: for an item whose key is known."""
     plan.keys[item] = key
@@ -214,8 +218,8 @@ def _decide(plan: StagePlan, item: str, key: str, world: World, chosen: bool) ->
     if digest is not None:
         plan.digests[item] = digest
         return
-    if lacking := _lacking(plan.node, world):
-        plan.blocked[item] = lacking
+    if why := lacking_for(plan.node, world):
+        plan.blocked[item] = why
         return
     failure = world.failures.get(plan.node.name, {}).get(key)
     if failure is not None and not world.retry_failed:
@@ -226,7 +230,7 @@ def _decide(plan: StagePlan, item: str, key: str, world: World, chosen: bool) ->
         plan.unselected.add(item)
 
 
-def _lacking(node: Node, world: World) -> str:
+def lacking_for(node: Node, world: World) -> str:
     """What there is not here to make an item of a stage, or nothing."""
     if world.bundle is not None:
         if node.backbone:
@@ -234,7 +238,7 @@ def _lacking(node: Node, world: World) -> str:
         if node.source(world.config.sections.get(node.section)):
             return "the bundle holds no videos"
         if node.whole:
-            return f"the bundle holds {world.bundle.what} alone"
+            return f"{node.name} reads all layers, the bundle holds {world.bundle.what} alone"
     elif node.backbone and not world.backbone_here:
         return "the backbone is not on this machine"
     return ""

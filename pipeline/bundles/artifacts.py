@@ -79,7 +79,8 @@ def _kept(stage: str, commit: Commit) -> Sequence[FileEntry]:
 
 
 def _copy(source: Artifact, entry: FileEntry, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if "/" in entry.path:
+        target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source.path / entry.path, target)
     # What was written is compared, and not what was read: nothing lies between the two.
     if file_digest(target) != entry.sha256:
