@@ -11,6 +11,7 @@ from cache.commit import Commit, FileEntry, read_commit
 from cache.digest import file_digest
 from cache.errors import DamagedArtifact, EvictedArtifact, MissingArtifact
 
+MISSING = "no such file"
 EVICTED = ".evicted"
 """What the folder of an evicted artifact is called behind its key: only the record counts there."""
 
@@ -25,8 +26,16 @@ class Artifact:
 
     @functools.cached_property
     def commit(self) -> Commit:
-        """Its record. Raises DamagedArtifact where it cannot be read, or is that of another."""
-        commit = read_commit(self.path)
+        """Its record. Raises DamagedArtifact where it cannot be read, or is that of another.
+
+        Raises MissingArtifact where the artifact was taken out of the store meanwhile.
+        """
+        try:
+            commit = read_commit(self.path)
+        except DamagedArtifact as error:
+            if not self.path.exists():
+                raise gone(self) from error
+            commit = read_commit(self.path)  # it may have been made again between the two looks
         if (commit.stage, commit.key) != (self.stage, self.key):
             raise DamagedArtifact(
                 f"artifact {self.name}: its record is that of {commit.stage}/{commit.key}; "
@@ -88,9 +97,11 @@ def check_size(artifact: Artifact, entry: FileEntry) -> None:
         stat = (artifact.path / entry.path).lstat()
         found: int | str = stat.st_size if S_ISREG(stat.st_mode) else "something else than a file"
     except (FileNotFoundError, NotADirectoryError):
-        found = "no such file"
+        found = MISSING
     if found != entry.bytes:
-        if not artifact.path.exists():
+        # Where it was made again already, the next look at it finds it whole.
+        again = found == MISSING and (artifact.path / entry.path).is_file()
+        if again or not artifact.path.exists():
             raise gone(artifact)
         raise DamagedArtifact(
             f"artifact {artifact.name}: {entry.path} should have {entry.bytes} bytes, found "

@@ -13,6 +13,7 @@ root says so before step 3, or it makes it again.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,13 +24,15 @@ from cache.atomic import clock_of, walk
 from cache.commit import RECORD
 from cache.errors import RunStopped
 from cache.eviction import size_of
-from cache.layout import IS_KEY, PARTS
+from cache.layout import IS_KEY, OTHER_FOLDERS, PARTS
 from cache.roots import Root, announced, read_roots
 from cache.store import Store, is_abandoned
 from cache.trash import Trash
 
 GUARD_S = 7 * 24 * 3600.0
 """Seconds that an artifact is left alone after it was made, or reached for the last time."""
+DRAFT_S = 24 * 3600.0
+"""Seconds without a change after which a draft is nobody's, where its process cannot be asked."""
 PATIENCE_S = 600.0
 """Seconds to wait for processes that plan, before everything is put back."""
 
@@ -144,8 +147,15 @@ def leftovers(store: Store, roots: Iterable[Root], age_s: float = GUARD_S) -> It
     staging = store.root / "staging"
     now = clock_of(staging)
     for path in sorted(staging.iterdir()):
-        if is_abandoned(path, 24 * 3600):
+        if is_abandoned(path, DRAFT_S):
             yield Leftover("draft", path, size_of(path), now - path.stat().st_mtime)
+    for folder in (store.root, *(store.root / name for name in OTHER_FOLDERS)):
+        # Files that are renamed into their place, and probes of the clock: made and gone in no time.
+        for path in sorted(folder.glob(".*")):
+            with contextlib.suppress(FileNotFoundError):
+                since = now - path.lstat().st_mtime
+                if path.is_file() and since >= DRAFT_S:
+                    yield Leftover("draft", path, size_of(path), since)
     for path in sorted((staging / PARTS).glob("*")):
         if not IS_KEY(path.name) or (path.name in reached and not _ismade_at(store, path.name)):
             continue

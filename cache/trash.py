@@ -108,11 +108,11 @@ def recover(store: Store, age_s: float = 24 * 3600) -> int:
     folder = store.root / "staging" / TRASH
     if not folder.is_dir():
         return 0
-    return sum(
-        Trash(store, path).put_all_back()
-        for path in sorted(folder.iterdir())
-        if is_abandoned(path, age_s)
-    )
+    gone = [path for path in sorted(folder.iterdir()) if is_abandoned(path, age_s)]
+    count = sum(Trash(store, path).put_all_back() for path in gone)
+    with contextlib.suppress(OSError):  # somebody is at work there
+        folder.rmdir()
+    return count
 
 
 def _own_name(what: str) -> str:

@@ -226,9 +226,14 @@ def test_parts_and_drafts_that_nobody_needs_are_found(store: Store) -> None:
     fill(dead, {"x": b"123"})
     for path in (dead / "x", dead):
         os.utime(path, (0, 0))
+    for name, hours in (("roots/.run.txt.0123.tmp", 25), ("claims/.clock.0123", 1)):
+        fill(store.root, {name: b"1234"})
+        then = time.time() - 3600 * hours
+        os.utime(store.root / name, (then, then))
     rest = list(leftovers(store, read_roots(store.root)))
     assert sorted(one.path.name for one in rest if one.what == "parts") == keys(1, 2)
-    assert [(one.path, one.bytes) for one in rest if one.what == "draft"] == [(dead, 3)]
+    drafts = [(one.path, one.bytes) for one in rest if one.what == "draft"]
+    assert drafts == [(dead, 3), (store.root / "roots" / ".run.txt.0123.tmp", 4)]
 
 
 def test_what_was_set_aside_is_found_by_when_it_was(store: Store) -> None:

@@ -50,5 +50,9 @@ KINDS: dict[str, Round] = {
     "racing": _later("racing", "race_publishes"),
     "racing-runs": _later("racing", "race_runs"),
     "stopped": _later("racing", "stop_holders"),
+    "killed-gc": _later("collecting", "kill_collections"),
+    "killed-evict": _later("collecting", "kill_evictions"),
+    "racing-gc": _later("collecting", "race_collections"),
+    "racing-evict": _later("collecting", "read_while_evicted"),
 }
 """Every kind of fault; add a kind here and the soak has it."""
