@@ -164,6 +164,7 @@ def _find_or_build(task: Task, store: Store, progress: Callable[[float, float], 
         found = store.find(task.stage, key)
         if found is None:
             raise
+        shutil.rmtree(store.parts(key), ignore_errors=True)
         return _outcome(task, "hit", found)
 
 
