@@ -29,6 +29,8 @@ from cache.store import Store
 
 BUSY_S = 0.2
 """Seconds between two looks at an artifact that another process is fetching or making."""
+TAKEN = 20
+"""Times that others may take away what was begun: each does so once, and somebody gets on."""
 BEGUN = "pull~"
 """How the name of a folder of fetched files begins, among the finished parts of an item."""
 WHOLE, WRITING = "whole", "writing"
@@ -49,22 +51,23 @@ def download(
     Unreachable where the connection breaks off (what has arrived is kept for the next try),
     RunStopped where the disk is too small.
     """
-    fresh = False
+    taken = 0
     while True:
         if store.find(stage, key) is not None:
-            _tidy(store, key)
+            if not dry_run:
+                _tidy(store, key)
             return Moved(stage, key, PRESENT)
         if dry_run:
             return _fetch(remote, stage, key, store, tick, dry_run=True)
         with store.claims.hold(f"{stage}~{key}") as got:
             if got and store.find(stage, key) is None:
                 try:
-                    return _fetch(remote, stage, key, store, tick, fresh=fresh)
-                except FileNotFoundError:
-                    # Somebody who did not see our claim has taken our folder over.
-                    if fresh:
+                    return _fetch(remote, stage, key, store, tick, fresh=taken > 0)
+                except (FileNotFoundError, FileExistsError):
+                    # Somebody who did not see our claim has taken our folder away.
+                    taken += 1
+                    if taken == TAKEN:
                         raise
-                    fresh = True
         tick(0)
         time.sleep(0 if got else BUSY_S)
 

@@ -193,7 +193,7 @@ class Remote:
     def _fs(self) -> Any:
         if self._shared is not None:
             return self._shared
-        if not hasattr(self._own, "fs"):
+        if getattr(self._own, "fs", None) is None:
             self._own.fs = self._connect()[0]
         return self._own.fs
 
@@ -217,7 +217,9 @@ class Remote:
 
     def _reading(self) -> dict[str, Any]:
         if self.address.protocol in ("http", "https"):
-            return {"block_size": 0}  # as it comes: many servers know no ranges
+            # As it comes, for many servers know no ranges; and with a size, of which nothing is
+            # made then: fsspec would ask for it, and call any trouble "not found".
+            return {"block_size": 0, "size": 1}
         if self.objects:
             return {"block_size": BLOCK, "cache_type": "none"}
         return {}
@@ -261,6 +263,7 @@ class Remote:
         except Exception as error:
             text = self.address.scrub(f"{self.shown}: {what}: {type(error).__name__}: {error}")
             kind = ConfigError if _is_refusal(error) else Unreachable
+            self._own.fs = None  # the connection may be broken: the next try makes a new one
             # Without the error itself, whose text may hold a password.
             raise kind(text) from None
 
