@@ -158,7 +158,7 @@ class Machine(RuleBasedStateMachine):
         def work(report: Callable[..., None]) -> None:
             operations = Operations(self.here.store, die, at=at)
             operations.arm()
-            with harmed(operations, looking=False):
+            with harmed(operations):
                 self.here.run()
 
         child = Child(work)
