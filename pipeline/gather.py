@@ -77,10 +77,9 @@ def gather(
     if config.run.bundle:
         from pipeline.bundles.planning import world_of_bundle
 
-        world = dataclasses.replace(world_of_bundle(config, store), scorer=_find_scorer(config))
         world = dataclasses.replace(
-            world,
-            failures={**world.failures, **_failures((*choices.beside, config.results))},
+            world_of_bundle(config, store, _failures((*choices.beside, config.results))),
+            scorer=_find_scorer(config),
             retry_failed=choices.retry_failed,
         )
         return with_videos(world, store, choices)

@@ -218,11 +218,12 @@ def _decide(plan: StagePlan, item: str, key: str, world: World, chosen: bool) ->
     if digest is not None:
         plan.digests[item] = digest
         return
-    if why := lacking_for(plan.node, world):
-        plan.blocked[item] = why
-        return
     failure = world.failures.get(plan.node.name, {}).get(key)
-    if failure is not None and not world.retry_failed:
+    lacking = lacking_for(plan.node, world)
+    # What failed where a bundle was made has failed here, and cannot be tried again.
+    if lacking and (failure is None or world.bundle is None):
+        plan.blocked[item] = lacking
+    elif failure is not None and (lacking or not world.retry_failed):
         plan.failed[item] = failure
     elif chosen:
         plan.todo.append(item)

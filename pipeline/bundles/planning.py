@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from collections.abc import Mapping
 
 from cache.catalog import StageCatalog, load_catalog
 from cache.errors import ConfigError
@@ -14,22 +15,27 @@ from pipeline.bundles.description import world_values
 from pipeline.config import Config, load_config
 from pipeline.graph import GRAPH, NODES
 from pipeline.values import recipe_of_node
-from pipeline.world import World
+from pipeline.world import Failure, World
 
 MADE = ("decode", "sample", "forward", "forward_selected")
 """The stages that a bundle was made by, and that nothing in it can make again."""
 
 
-def world_of_bundle(config: Config, store: Store) -> World:
+def world_of_bundle(
+    config: Config, store: Store, failures: Mapping[str, Mapping[str, Failure]]
+) -> World:
     """The world of a configuration that names a bundle, but for its videos and an outside scorer.
 
-    Raises ConfigError where this configuration is not of the states that the bundle holds, and what
+    `failures` are those of this run, beside which the bundle remembers its own. Raises ConfigError where this configuration is not of the states that the bundle holds, and what
     `open_bundle` raises.
     """
     folder = config.path("run", "bundle")
     assert folder is not None, "a configuration without a bundle has its world gathered"
     bundle = open_bundle(folder)
     values = world_values(bundle, read_dataset(bundle))
+    values["failures"] = {
+        stage: {**values["failures"].get(stage, {}), **failures.get(stage, {})} for stage in NODES
+    }
     committed = load_catalog(store, NODES)
     held = Store(bundle.artifacts)
     for stage in MADE:

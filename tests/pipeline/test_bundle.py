@@ -35,7 +35,7 @@ from pipeline.bundles.tables import anomalous_frames
 from pipeline.commands.options import world_of
 from pipeline.plan import plan_all
 from pipeline.world import Video
-from tests.cache.stores import failing, flip
+from tests.cache.stores import failing, flip, unwritable
 from tests.conftest import Called, Demo, call
 
 Hiprobe = Callable[..., Called]
@@ -395,6 +395,34 @@ def test_two_passes_give_what_the_whole_run_gives(
         assert here[stage].keys == there[stage].keys
         assert here[stage].digests == there[stage].digests
         assert len(here[stage].digests) in (1, 8, 12, 20)
+
+
+def test_a_video_that_failed_is_missed_there_as_it_was_here(
+    own_demo: Demo, colleague: Path, tmp_path: Path, hiprobe: Hiprobe
+) -> None:
+    lost = own_demo.folder / "data/videos/test/fight_02.mp4"
+    lost.write_bytes(lost.read_bytes()[:600])
+    words = ("--quiet", "--until", "evaluate")
+    assert hiprobe("run", own_demo.config, *words).code == 3
+    out = tmp_path / "b"
+    done = hiprobe("cache", "export", own_demo.config, "--out", out, "--quiet")
+    assert "bundle of 19 videos" in done.out
+    assert "1 videos that failed have none" in done.out
+    assert "1 videos failed and have no array" in (out / "README.md").read_text()
+    called = hiprobe("run", "--from-bundle", out, *words)
+    assert called.code == 3
+    assert "FAILED decode of test/fight_02" in called.out
+    for name in ("scores.parquet", "metrics.json"):
+        found = (colleague / "runs" / "demo" / name).read_bytes()
+        assert found == (own_demo.folder / name).read_bytes(), name
+
+
+def test_a_bundle_is_only_read(own: Path, colleague: Path, hiprobe: Hiprobe) -> None:
+    words = ("--quiet", "--until", "localize")
+    with unwritable(own, errno.EROFS):
+        assert hiprobe("run", "--from-bundle", own, *words).code == 0
+    with pytest.raises(OSError, match="Read-only"), unwritable(own, errno.EROFS):
+        (own / "new").mkdir()
 
 
 # Damage, and what comes from others.
