@@ -21,7 +21,7 @@ def check_value(path: Path) -> dict[str, Any]:
         "holds": bundle.what,
         "backbone": bundle.backbone,
         "files": len(sums),
-        "bytes": sum((path / name).stat().st_size for name in sums),
+        "bytes": sum((path / name).stat().st_size for name in (*sums, SUMS)),
         "damaged": damaged,
     }
 

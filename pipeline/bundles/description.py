@@ -16,6 +16,7 @@ from pipeline.bundles.contents import FORMAT, HEADS, STATES, Bundle, Pair
 from pipeline.graph import GRAPH
 from pipeline.plan import StagePlan
 from pipeline.world import DATASET, Failure, World
+from stages.probes.choice import choice_of
 
 Plans = Mapping[str, StagePlan]
 
@@ -52,7 +53,7 @@ def described(
         "listing": hash_of(world.listing),
         "layers": list(layers),
         "heads": [list(pair) for pair in heads],
-        "chosen": _chosen(plans, store),
+        "chosen": _chosen(world, plans, store),
         "dtype": array.logical_dtype,
         "dim": array.shape[2],
         "prompts": [prompt["question"] for prompt in said["prompts"]],
@@ -67,12 +68,16 @@ def described(
     }
 
 
-def _chosen(plans: Plans, store: Store) -> Any:
-    """What stage select has chosen, or nothing."""
+def _chosen(world: World, plans: Plans, store: Store) -> dict[str, Any] | None:
+    """What stage select has chosen, or an outside scorer reads; None where there is no choice yet."""
     plan = plans["select"]
-    if DATASET not in plan.digests:
+    if world.scorer is not None:
+        said = read_json(world.scorer.path / "scorer.json")
+    elif DATASET in plan.digests:
+        said = read_json(payload_of(store, "select", plan.keys[DATASET]).file("choice.json"))
+    else:
         return None
-    return read_json(payload_of(store, "select", plan.keys[DATASET]).file("choice.json"))
+    return choice_of(said).record()
 
 
 def dataset_of(world: World) -> dict[str, Any]:
@@ -122,17 +127,15 @@ def world_values(bundle: Bundle, said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wanted_of(
-    layers: tuple[int, ...], heads: tuple[Pair, ...], plans: Plans, store: Store
+    layers: tuple[int, ...], heads: tuple[Pair, ...], world: World, plans: Plans, store: Store
 ) -> tuple[tuple[int, ...], tuple[Pair, ...]]:
     """The layers and heads to export: those asked for, or without any what was chosen.
 
     Raises ConfigError where nothing was chosen, or a pass that is exported does not keep them: it
     names what is kept.
     """
-    from stages.probes.choice import choice_of
-
     if not layers and not heads:
-        chosen = _chosen(plans, store)
+        chosen = _chosen(world, plans, store)
         if chosen is None:
             raise ConfigError("nothing is chosen yet: give --layers, or run `hiprobe run` first")
         choice = choice_of(chosen)

@@ -47,7 +47,7 @@ def cache_export(
     world, store = world_of(config, overrides)
     plans = plan_all(world)
     require_ready(world, plans, out)
-    wanted = Wanted(*wanted_of(numbers, pairs, plans, store))
+    wanted = Wanted(*wanted_of(numbers, pairs, world, plans, store))
     progress = Progress(quiet=quiet)
     progress.start("export", {v.video_id: float(v.bytes) for v in world.videos or ()})
     done = export(
