@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import time
 import uuid
@@ -33,6 +34,8 @@ TAKEN = 20
 """Times that others may take away what was begun: each does so once, and somebody gets on."""
 BEGUN = "pull~"
 """How the name of a folder of fetched files begins, among the finished parts of an item."""
+GIVEN_UP = "gone~"
+"""How it begins for one that is being removed."""
 WHOLE, WRITING = "whole", "writing"
 
 
@@ -107,12 +110,25 @@ def _fetch(
 
 def _tidy(store: Store, key: str) -> None:
     """Remove what was begun for a key; finished parts of another kind stay, who makes it has them."""
-    parts = store.parts(key)
-    if parts.is_dir():
-        for left in parts.glob(f"{BEGUN}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            parts.rmdir()
+    with contextlib.suppress(OSError):  # not empty, or somebody else tidies up this moment
+        for left in os.scandir(store.parts(key)):
+            if left.name.startswith(BEGUN):
+                _remove(Path(left.path))
+            elif left.name.startswith(GIVEN_UP):
+                shutil.rmtree(left.path, ignore_errors=True)
+        store.parts(key).rmdir()
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that somebody may be renaming this moment.
+
+    It is renamed first: files are deleted through an open folder, wherever that goes meanwhile, and
+    must not be those of an artifact that has just been put into its place.
+    """
+    gone = folder.with_name(f"{GIVEN_UP}{uuid.uuid4().hex}")
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _check_room(store: Store, commit: Commit) -> None:
@@ -131,7 +147,7 @@ def _begin(store: Store, key: str, fresh: bool) -> Path:
     ours = parts / f"{BEGUN}{uuid.uuid4().hex}"
     for left in () if fresh else sorted(parts.glob(f"{BEGUN}*")):
         if ours.exists():
-            shutil.rmtree(left, ignore_errors=True)
+            _remove(left)
         else:
             try:
                 left.rename(ours)
@@ -147,7 +163,7 @@ def _fill(folder: Path, remote: Remote, commit: Commit, content: bytes, tick: Ti
     """Bring every file of a record into a folder, and the record last; force all to the disk."""
     whole = folder / WHOLE
     if _holds_others(whole, commit):
-        shutil.rmtree(whole)  # begun from another record
+        _remove(whole)  # begun from another record
         whole.mkdir()
     for entry in commit.files:
         target = whole / entry.path
@@ -156,7 +172,9 @@ def _fill(folder: Path, remote: Remote, commit: Commit, content: bytes, tick: Ti
             _fetch_file(remote, commit, entry, draft, tick)
             target.parent.mkdir(parents=True, exist_ok=True)
             draft.replace(target)
-    (whole / RECORD).write_bytes(content)
+    draft = folder / WRITING / RECORD
+    draft.write_bytes(content)
+    draft.replace(whole / RECORD)
     tick(len(content))
     sync_tree(whole)
 
