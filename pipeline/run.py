@@ -55,6 +55,10 @@ class _OtherContent(Exception):
     """What was evicted and is made again has other bytes: what was planned does not hold."""
 
 
+class _SetAside(Exception):
+    """Something damaged was set aside: what rests on it shall not be made without it."""
+
+
 class _Behind(Exception):
     """Something was evicted or collected after this pass had looked: what was planned is not there."""
 
@@ -110,26 +114,28 @@ def run(config: Config, options: Options, progress: Progress) -> Summary:
     summary = Summary(asked=frozenset(name for name in NODES if options.wants(name)))
     full = stops_when_full(config.store, config.results)
     with full, Engines(config) as engines, leave_in_time():
-        passes = 0
+        passes, others = 0, list[str]()
         while passes < PASSES:
             # A damaged artifact is found when it is read: it is set aside, and the next pass makes
             # it and what failed for it, and may find more behind it. The second pass does the same
             # for what somebody evicted meanwhile.
-            before = len(summary.quarantined)
+            before, mending = len(summary.quarantined), passes < PASSES - 1
             try:
-                _Pass(config, options, progress, store, engines, summary).go()
+                _Pass(config, options, progress, store, engines, summary, mending).go()
                 lost = any(failure.error_class in MENDED for _, failure in summary.failures)
-            except _OtherContent:
+            except _OtherContent as other:
+                others.append(str(other))
                 continue  # as many times as there are evicted artifacts, at most
+            except _SetAside:
+                lost = False
             except _Behind as behind:
                 if passes:
-                    raise RunStopped(
-                        f"{behind.__cause__}; the results are those of before"
-                    ) from behind
+                    raise RunStopped(f"{behind.__cause__}; no results were written") from behind
                 lost = True
             passes += 1
             if len(summary.quarantined) == before and not (lost and passes < 2):
                 break
+    summary.notes += others
     summary.seconds = time.monotonic() - began
     return summary
 
@@ -145,7 +151,9 @@ class _Pass:
         store: Store,
         engines: Engines,
         summary: Summary,
+        mending: bool,
     ) -> None:
+        self._mending = mending  # whether another pass can follow
         self._config, self._options, self._progress = config, options, progress
         self._store, self._engines, self._summary = store, engines, summary
         self._events = Events(config.results / "events.jsonl")
@@ -235,7 +243,11 @@ class _Pass:
         for item in plan.todo if lost else ():
             if why := why_lost(world, plans, plan.node.name, item, lost):
                 failed[item] = Outcome(item, "failed", error_class=NOT_RESTORED, message=why)
-        return self._work(plan, [i for i in plan.todo if i not in failed], world, failed)
+        before = len(self._summary.quarantined)
+        world = self._work(plan, [i for i in plan.todo if i not in failed], world, failed)
+        if self._mending and len(self._summary.quarantined) > before:
+            raise _SetAside
+        return world
 
     def _restore(self, needed: Needed, world: World) -> tuple[World, Lost]:
         """Make evicted items again; gives those that could not be made, with the reason.
@@ -261,11 +273,10 @@ class _Pass:
             after = plans[stage].digests
             changed = [item for item in able if after.get(item) != before.get(item)]
             if changed:
-                self._summary.notes.append(
+                raise _OtherContent(
                     f"{stage} of {', '.join(changed[:3])}: made again after it was evicted, with "
                     "other bytes than before; what follows is made again, too"
                 )
-                raise _OtherContent
         return world, lost
 
     def _work(
