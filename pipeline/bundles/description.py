@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cache.digest import read_json
@@ -82,14 +83,26 @@ def _chosen(world: World, plans: Plans, store: Store) -> dict[str, Any] | None:
 
 def dataset_of(world: World) -> dict[str, Any]:
     """dataset.json: all that planning has to know of a data set whose folder is not there."""
+    config = world.config
+    folders = (world.data, config.store, config.results, config.folder, Path.home())
+
+    def placeless(text: str) -> str:
+        """A message without the folders of this machine."""
+        for folder in folders:
+            text = text.replace(f"{folder}/", "")
+        return text
+
     return {
         "listing": world.listing,
-        "warnings": list(world.warnings),
+        "warnings": [placeless(text) for text in world.warnings],
         "absent": {split: list(names) for split, names in world.absent.items()},
         "listed_frames": dict(world.listed_frames),
-        "unreadable": dict(world.unreadable),
+        "unreadable": {name: placeless(text) for name, text in world.unreadable.items()},
         "failures": {
-            stage: [[f.item, f.key, f.error_class, f.message, f.attempts] for f in found.values()]
+            stage: [
+                [f.item, f.key, f.error_class, placeless(f.message), f.attempts]
+                for f in found.values()
+            ]
             for stage, found in world.failures.items()
         },
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import random
@@ -28,13 +29,14 @@ from manifests.schema import RUN_SCORES
 from manifests.table import read_table
 from pipeline.bundles.arrays import Origin, copy_heads, copy_layers
 from pipeline.bundles.contents import array_name, check_bytes, open_bundle, read_sums
+from pipeline.bundles.description import dataset_of
 from pipeline.bundles.export import Wanted, export
 from pipeline.bundles.part import part_of
 from pipeline.bundles.readme import SNIPPET
 from pipeline.bundles.tables import anomalous_frames
 from pipeline.commands.options import world_of
 from pipeline.plan import plan_all
-from pipeline.world import Video
+from pipeline.world import Failure, Video
 from tests.cache.stores import failing, flip, unwritable
 from tests.conftest import Called, Demo, call
 
@@ -196,6 +198,21 @@ def test_nothing_in_it_says_where_or_by_whom_it_was_made(demo: Demo, bundle: Pat
     config = (bundle / "run.toml").read_text()
     assert 'store = "hiprobe-store"' in config
     assert 'videos = ""' in config
+
+
+def test_messages_are_told_without_the_folders_of_the_machine(demo: Demo) -> None:
+    world, _ = world_of(demo.config, ())
+    where = f"{world.data}/test/x.mp4"
+    failed = Failure("test/x", "k", "ItemError", f"[Errno 5] {where}: bad", 1)
+    changed = dataclasses.replace(
+        world, warnings=(f"see {demo.folder}/data/labels.csv",), unreadable={"test/x": where},
+        failures={"decode": {"k": failed}},
+    )  # fmt: skip
+    said = dataset_of(changed)
+    assert said["warnings"] == ["see data/labels.csv"]
+    assert said["unreadable"] == {"test/x": "test/x.mp4"}
+    assert said["failures"]["decode"][0][3] == "[Errno 5] test/x.mp4: bad"
+    assert str(demo.folder) not in str(said)
 
 
 def test_several_layers_and_heads_can_be_asked_for(demo: Demo, tmp_path: Path) -> None:
