@@ -143,6 +143,7 @@ def status_value(world: World) -> dict[str, Any]:
                 "failed": len(plan.failed),
                 "blocked": len(plan.blocked),
                 "bytes": _bytes(plan, world),
+                "stores": _stores(plan, world),
                 "off": plan.off,
             }
         )
@@ -156,6 +157,7 @@ def status_value(world: World) -> dict[str, Any]:
     return {
         "run": world.config.run.name,
         "backbone": world.backbone,
+        "shared": list(world.config.sections["cache"].shared),
         "stages": stages,
         "failures": failures,
         "warnings": warnings,
@@ -169,7 +171,13 @@ def status_text(value: Mapping[str, Any]) -> str:
         [s["stage"], *(str(s[n]) for n in names), size(s["bytes"]), "off" if s["off"] else ""]
         for s in value["stages"]
     ]
-    lines = [table(["stage", *names, "bytes", ""], rows)]
+    head = ["stage", *names, "bytes", ""]
+    if value["shared"]:
+        head[-1:] = ["from", ""]
+        for row, stage in zip(rows, value["stages"], strict=True):
+            where = ", ".join(f"{count} {store}" for store, count in stage["stores"].items())
+            row.insert(-1, f"[{where}]" if where else "")
+    lines = [table(head, rows)]
     lines += _off({stage["stage"]: stage["off"] for stage in value["stages"]})
     lines += [f"failed: {f['stage']} of {f['video_id']}: {f['message']}" for f in value["failures"]]
     lines += [f"warning: {text}" for text in value["warnings"]]
@@ -248,6 +256,17 @@ def _bytes(plan: StagePlan, world: World) -> int:
     if index is None:
         return 0
     return sum(index.sizes[plan.keys[item]][1] for item in plan.digests)
+
+
+def _stores(plan: StagePlan, world: World) -> dict[str, int]:
+    """How many fresh items lie in which store, by the path that the configuration gives it."""
+    index, config = world.committed.get(plan.node.name), world.config
+    if index is None:
+        return {}
+    names = dict(zip(config.shared, config.sections["cache"].shared, strict=True))
+    found = Counter(index.origin.get(plan.keys[item]) for item in plan.digests)
+    counts = {config.run.store: found[None], **{name: found[root] for root, name in names.items()}}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _or_unknown(value: float | None, show: Any) -> str:
