@@ -94,7 +94,7 @@ class Store:
 
     def stages(self) -> list[str]:
         """The stages that have a folder here."""
-        return sorted(e.name for e in os.scandir(self.root) if e.is_dir() and is_stage(e.name))
+        return sorted(e.name for e in _entries(self.root) if e.is_dir() and is_stage(e.name))
 
     def keys(self, stage: str) -> list[str]:
         """Every key of a stage that has an artifact folder in this very store, or had a payload."""
@@ -108,10 +108,10 @@ class Store:
         root = self.root / stage
         whole: dict[str, int] = {}
         evicted: dict[str, int] = {}
-        for ab in os.scandir(root) if root.is_dir() else ():
+        for ab in _entries(root) if root.is_dir() else ():
             if not ab.is_dir() or len(ab.name) != 2:
                 continue
-            for entry in os.scandir(ab.path):
+            for entry in _entries(ab.path):
                 key = entry.name.removesuffix(EVICTED)
                 if key.startswith(ab.name) and IS_KEY(key):
                     (whole if key == entry.name else evicted)[key] = entry.inode()
@@ -284,6 +284,11 @@ def _mark_of(artifact: Artifact) -> str:
     return f"{artifact.stage}~{artifact.key}~shared~{artifact.path.stat().st_ino}"
 
 
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as found:
+        return list(found)
+
+
 def is_abandoned(draft: Path, age_s: float) -> bool:
     """Whether the process of another's name in a folder's (<what>~<host>~<pid>~<id>) is gone."""
     name = draft.name.split("~")
@@ -295,5 +300,7 @@ def is_abandoned(draft: Path, age_s: float) -> bool:
         # A folder's own time says nothing about what is being written deep in it.
         times = [entry.stat(follow_symlinks=False).st_mtime for entry in walk(draft)]
         return clock_of(draft.parent) - max([draft.stat().st_mtime, *times]) > age_s
-    except FileNotFoundError:
-        return False  # somebody is at work in it, or has just removed it
+    except OSError:
+        return (
+            False  # it is gone this moment, or a full disk has no room even for the clock's probe
+        )

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -223,26 +224,25 @@ def kill_runs(rng: random.Random, folder: Path) -> Tally:
     copy_inputs(folder.parent, folder)
     expected, results = expected_of(folder.parent)
     made: dict[str, list[str]] = read_json(tiny_run(folder.parent) / "made.json")
-    while tally.tried < KILLS:
-        shutil.rmtree(folder / "store", ignore_errors=True)
-        shutil.rmtree(folder / "runs", ignore_errors=True)
-        walk = Walk(folder, rng, tally)
-        for scenario in SCENARIOS:
-            moments = ["start", *made[scenario], "results"]
-            for place, moment in enumerate(moments):
-                _kill_at(walk, scenario, moment, moments[max(1, place) : -1], tally)
-        for scenario in SCENARIOS:
-            assert not walk.go(scenario, None)
-            assert results_of(folder / "runs" / scenario) == results[scenario]
-        assert look(folder / "store").digests == expected
-        _check_litter(folder)
+    walk = Walk(folder, rng, tally)
+    moments = [(s, m) for s in SCENARIOS for m in ("start", *made[s], "results")]
+    often = Counter(moments * (KILLS // len(moments)) + rng.sample(moments, KILLS % len(moments)))
+    for scenario, moment in moments:
+        stages = made[scenario]
+        later = stages[stages.index(moment) :] if moment in stages else []
+        for _ in range(often[scenario, moment]):
+            _kill_at(walk, scenario, moment, later or stages * (moment == "start"))
+    for scenario in SCENARIOS:
+        assert not walk.go(scenario, None)
+        assert results_of(folder / "runs" / scenario) == results[scenario]
+    assert look(folder / "store").digests == expected
+    _check_litter(folder)
     return tally
 
 
-def _kill_at(walk: Walk, scenario: str, moment: str, later: list[str], tally: Tally) -> None:
-    """Kill a few runs that have come to this moment; `later` are the stages from there on."""
-    wanted = tally.tried + walk.rng.randint(2, 4)
-    while tally.tried < wanted:
+def _kill_at(walk: Walk, scenario: str, moment: str, later: list[str]) -> None:
+    """Kill a run that has come to this moment; `later` are the stages from there on."""
+    while True:
         if walk.rng.random() < 0.7:
             # Most within the first item, some in the next ones or in what follows the stage.
             often = walk.rng.choice((1, 1, 1, 2))
@@ -250,10 +250,10 @@ def _kill_at(walk: Walk, scenario: str, moment: str, later: list[str], tally: Ta
         else:
             death = Death(moment, seconds=walk.rng.uniform(0, 0.08))
         if walk.go(scenario, death):
-            tally.tried += 1
-            tally.survived += 1
-        else:  # it was faster: it has all of this to do once more
-            walk.remove(scenario, later)
+            break
+        walk.remove(scenario, later)  # it was faster: it has all of this to do once more
+    walk.tally.tried += 1
+    walk.tally.survived += 1
 
 
 def _check_litter(folder: Path) -> None:
