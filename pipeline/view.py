@@ -263,7 +263,8 @@ def _stores(plan: StagePlan, world: World) -> dict[str, int]:
     index, config = world.committed.get(plan.node.name), world.config
     if index is None:
         return {}
-    names = dict(zip(config.shared, config.sections["cache"].shared, strict=True))
+    given = (*config.sections["cache"].shared, *filter(None, [config.run.bundle]))
+    names = dict(zip(config.shared, given, strict=True))
     found = Counter(index.origin.get(plan.keys[item]) for item in plan.digests)
     counts = {config.run.store: found[None], **{name: found[root] for root, name in names.items()}}
     return {name: count for name, count in counts.items() if count}

@@ -398,7 +398,8 @@ def test_two_passes_give_what_the_whole_run_gives(
     assert f"--layers: forward_selected keeps layers {layer}, not {layer + 1}" in refused.out
     out = exported(own_demo, tmp_path / "b", *two)
     status = hiprobe("status", "--from-bundle", out, "--json").value()["stages"]
-    assert {s["stage"]: s["fresh"] for s in status}["forward_selected"] == 12
+    (second,) = (s for s in status if s["stage"] == "forward_selected")
+    assert (second["fresh"], second["stores"]) == (12, {str(out): 12})
     called = hiprobe("run", "--from-bundle", out, "--quiet", "--json", "--until", "localize")
     assert called.code == 0, called.out
     results = colleague / "runs" / "demo"
