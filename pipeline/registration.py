@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cache.errors import StoreTooNew
 from cache.roots import Root, renew_root, root_id
 from cache.store import Store
 from pipeline.config import Config
@@ -19,19 +20,26 @@ class Registration:
         self._name = config.run.name
         self._id = root_id(self._name, config.results)
 
-    def save(self, world: World, plans: Mapping[str, StagePlan]) -> None:
-        """Write what these plans reach, made or not.
+    def save(self, world: World, plans: Mapping[str, StagePlan]) -> str:
+        """Write what these plans reach, made or not; returns what kept it from that, in words.
 
         What the run reached before counts until all is made: whoever interrupts a run, or makes a
-        part of it, may go back. Raises OSError where the store cannot be written, StoreTooNew where
-        a newer hiprobe wrote the root.
+        part of it, may go back.
         """
         reach = {name: plan.keys for name, plan in plans.items() if plan.keys}
         whole = len(plans) == len(world.versions)
         done = whole and all(plan.off or _is_done(plan) for plan in plans.values())
         features = {"backbone": world.backbone, "videos": len(world.videos or ())}
         root = Root(self._id, self._name, reach, features=features)
-        renew_root(self._store, root, complete=done)
+        try:
+            renew_root(self._store, root, complete=done)
+        except (OSError, StoreTooNew) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            return (
+                f"the store has no note of what this run reaches ({why}): `hiprobe cache gc` may "
+                "collect it"
+            )
+        return ""
 
 
 def _is_done(plan: StagePlan) -> bool:

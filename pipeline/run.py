@@ -197,13 +197,9 @@ class _Pass:
 
     def _register(self, world: World) -> None:
         """Write down in the store what this run reaches."""
-        try:
-            Registration(self._config, self._store).save(world, self._summary.plans)
-        except OSError as error:
-            self._summary.notes.append(
-                f"the store has no note of what this run reaches ({error}): `hiprobe cache gc` may "
-                "collect it"
-            )
+        said = Registration(self._config, self._store).save(world, self._summary.plans)
+        if said and said not in self._summary.notes:
+            self._summary.notes.append(said)
 
     def _write_results(self, world: World) -> None:
         plans, tried = self._summary.plans, set[str]()

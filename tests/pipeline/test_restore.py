@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ from cache.errors import ItemError
 from cache.eviction import evict
 from cache.store import Store
 from cache.verify import verify
+from pipeline import registration
 from pipeline.graph import GRAPH, NODES
 from pipeline.plan import StagePlan, plan_all
 from pipeline.restore import needed_by, needed_for
@@ -255,3 +258,15 @@ def test_what_is_evicted_while_a_run_reads_it_is_mended_by_that_run(
     assert {times.count(item) for item in times} >= {2}
     assert "score 2" in done.out
     assert is_whole(own_demo)
+
+
+def test_a_run_whose_root_cannot_be_written_goes_on_and_says_so(
+    own_demo: Demo, hiprobe: Hiprobe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "roots")
+
+    monkeypatch.setattr(registration, "renew_root", refuse)
+    done = hiprobe("run", own_demo.config, *KAPPA)
+    assert done.code == 0
+    assert done.out.count("no note of what this run reaches (Permission denied)") == 1
