@@ -517,7 +517,8 @@ def test_an_array_that_is_damaged_is_a_failure_and_no_score(
         (lambda b: (b / "run.toml").unlink(), 5, "run.toml is missing or no plain file"),
         (lambda b: (b / "segments.parquet").write_bytes(b""), 5, "it was written with"),
         (lambda b: shutil.rmtree(b / "artifacts" / "decode"), 5, "is missing or no plain file"),
-        (lambda b: _outside(b), 5, "is missing or no plain file"),
+        (lambda b: _outside(b / "states.zarr/test%2Ffight_02"), 5, "is missing or no plain file"),
+        (lambda b: _outside(b / "dataset.json"), 5, "dataset.json is missing or no plain file"),
         (lambda b: _replace(b / "SHA256SUMS", "  run.toml", "  ../run.toml"), 5, "names no file"),
         (lambda b: _replace(b / "SHA256SUMS", "  run.toml", "  /etc/passwd"), 5, "names no file"),
         (lambda b: _replace(b / "bundle.json", '_bundle":1', '_bundle":2'), 2, "bundle format 2"),
@@ -542,11 +543,11 @@ def _replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def _outside(own: Path) -> None:
-    """An array that is a link to a folder elsewhere."""
-    array = own / "states.zarr" / array_name("test/fight_02")
-    array.rename(own.parent / "elsewhere")
-    array.symlink_to(own.parent / "elsewhere")
+def _outside(path: Path) -> None:
+    """A file, or a folder, that is a link to the very same elsewhere."""
+    elsewhere = next(p for p in path.parents if p.name == "own").parent / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
 
 
 def test_a_listing_with_a_path_that_leads_out_is_refused(own: Path, colleague: Path) -> None:
