@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from cache.digest import read_plainly
 from cache.errors import DamagedArtifact, StoreTooNew
 from cache.keys import hash_of, key_of
 
@@ -99,8 +100,7 @@ def read_commit(folder: Path) -> Commit:
     StoreTooNew for a newer format.
     """
     try:
-        with open(f"{folder}/{RECORD}", "rb", buffering=0) as file:  # noqa: PTH123 - for speed
-            return parse_commit(file.read(), folder.name)
+        return parse_commit(read_plainly(f"{folder}/{RECORD}"), folder.name)
     except (OSError, *UNREADABLE) as error:
         if isinstance(error, StoreTooNew):
             raise

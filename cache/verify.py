@@ -14,6 +14,7 @@ from threading import Event
 
 from cache.artifact import EVICTED, Artifact, check_size
 from cache.commit import RECORD, Commit, content_digest
+from cache.digest import PLAINLY
 from cache.errors import StoreError, StoreTooNew
 from cache.store import Store
 
@@ -27,8 +28,6 @@ DAMAGE = frozenset(
 )  # fmt: skip
 """What the file system says where the bytes are not to be had any more; anything else (no
 permission, too many open files) says nothing about them."""
-_PLAINLY = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-"""A link is not followed, and something that is no file is not waited for."""
 
 Place = tuple[str, str]
 """(stage, key)."""
@@ -210,7 +209,7 @@ def _stray(folder: str, inside: str, listed: set[str]) -> str:
 def _digest(path: str, size: int, stop: Event | None) -> str:
     """sha256, in hex, of a file of about this size; empty where there is none, or a link."""
     try:
-        descriptor = os.open(path, _PLAINLY)
+        descriptor = os.open(path, PLAINLY)
     except OSError as error:
         if error.errno in DAMAGE:
             return ""

@@ -325,12 +325,13 @@ def _is_gone(task: Task, error: Exception) -> bool:
 
 
 def _damaged(task: Task) -> tuple[tuple[str, str], ...]:
-    """Which of the artifacts that a task read are not what their records say."""
+    """Which of the artifacts that a task read, or found in its place, are not what they should be."""
     from cache.verify import is_damaged
 
     store = Store(task.store, task.shared)
     read = [where for where in task.single.values() if not isinstance(where, Folder)]
     read += [(stage, key) for stage, keys in task.many.values() for key in keys.values()]
+    read.append((task.stage, _key(task)))
     found = []
     for stage, key in read:
         artifact = store.find(stage, key) or Artifact(stage, key, store.folder(stage, key))
