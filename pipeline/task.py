@@ -175,6 +175,7 @@ def _key(task: Task) -> str:
 def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -> Artifact:
     module = importlib.import_module(f"stages.{task.stage}")
     started = time.perf_counter()
+    seen = _seen(task)
     drafted = store.draft(task.stage, task.version, task.recipe, task.inputs)
     with drafted as draft, measured(store, draft):
         partial = store.parts(draft.key)
@@ -194,7 +195,7 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
             },
             values=task.values,
             source=task.source.path if task.source else None,
-            seal=_seal(task),
+            seal=hash_of(seen)[:16] if seen else "",
             backbone=task.backbone,
             partial=partial,
             finished=draft.finished,
@@ -212,7 +213,7 @@ def _build(task: Task, store: Store, progress: Callable[[float, float], None]) -
             members=task.members,
             environment=environment(task.stage),
             logical=table_digest,
-            before_rename=lambda: _check_source(task),
+            before_rename=lambda: _check_source(task, seen),
         )
     shutil.rmtree(partial, ignore_errors=True)
     return artifact
@@ -248,14 +249,14 @@ def _open(
     return artifact
 
 
-def _seal(task: Task) -> str:
-    """What changes with every writing, replacing or moving of the source file."""
+def _seen(task: Task) -> list[int]:
+    """What changes with every writing, replacing or moving of the source file; empty without one."""
     if task.source is None:
-        return ""
+        return []
     with contextlib.suppress(OSError):  # the stage says so when it reads it
         stat = task.source.path.stat()
-        return hash_of([stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino])[:16]
-    return "gone"
+        return [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns]
+    return [-1]
 
 
 def _computed(task: Task, module: Any, job: Job[Any]) -> Result:
@@ -263,12 +264,12 @@ def _computed(task: Task, module: Any, job: Job[Any]) -> Result:
     try:
         result: Result = module.compute(job)
     except (ItemError, OSError):
-        _check_source(task)
+        _check_source(task, [])
         raise
     return result
 
 
-def _check_source(task: Task) -> None:
+def _check_source(task: Task, before: list[int]) -> None:
     """Refuse to commit what was read from a file that is not the one in the key.
 
     The file is read again: a stage that decodes it has spent far more than this.
@@ -279,6 +280,11 @@ def _check_source(task: Task) -> None:
         found = file_digest(task.source.path)
     except FileNotFoundError:
         found = "no file"
+    if found == task.source.digest and before[:3] != _seen(task)[: len(before[:3])]:
+        raise SourceChanged(
+            f"{task.source.path.name} was written or replaced while it was read, and then put back; "
+            "nothing was committed for it: run again"
+        )
     if found != task.source.digest:
         raise SourceChanged(
             f"{task.source.path.name} changed since it was indexed (sha256 {task.source.digest[:12]} "
