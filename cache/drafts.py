@@ -73,6 +73,9 @@ class Draft:
     ) -> tuple[FileEntry, ...]:
         """What the record will list. Raises DamagedArtifact for what cannot be part of a payload."""
         entries = []
+        # As the umask was when the folder was made. Some libraries (safetensors) write files for one
+        # user alone: nobody else could read them in a shared store.
+        readable = self.path.stat().st_mode & 0o666
         for found in walk(self.path):
             if found.is_dir(follow_symlinks=False):
                 continue
@@ -85,8 +88,10 @@ class Draft:
                 raise DamagedArtifact(f"draft holds {name}: that name is the commit record's")
             table = logical is not None and name.endswith(".parquet")
             said = logical(Path(found.path)) if logical is not None and table else ""
-            size, digest = found.stat(follow_symlinks=False).st_size, self.early.of(found.path)
-            entries.append(FileEntry(name, size, digest, said, name in auxiliary))
+            stat, digest = found.stat(follow_symlinks=False), self.early.of(found.path)
+            if readable & ~stat.st_mode:
+                Path(found.path).chmod(stat.st_mode & 0o777 | readable)
+            entries.append(FileEntry(name, stat.st_size, digest, said, name in auxiliary))
         missing = auxiliary - {entry.path for entry in entries}
         if missing:
             raise DamagedArtifact(f"draft lacks the files {sorted(missing)} that it declares")
