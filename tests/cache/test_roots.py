@@ -153,7 +153,9 @@ def test_a_root_that_says_the_same_is_not_written_again(store: Path) -> None:
     assert path_of(store, root).stat().st_ino == inode
 
 
-steps = st.lists(st.tuples(reaches, st.booleans()), min_size=1, max_size=6)
+some = st.sampled_from([{"decode": {"v": A}}, {"decode": {"v": B}}, {"sample": {"v": A, "w": C}}])
+steps = st.lists(st.tuples(some | reaches, st.booleans()), min_size=1, max_size=6)
+"""Configurations of a run, some of them again and again, and whether it was complete in each."""
 
 
 @settings(deadline=None, max_examples=40)
