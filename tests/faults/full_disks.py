@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ SAID = re.compile(
     r"no space left .*needs at least [\d,]+ bytes.* and there are [\d,]+ bytes that are free"
 )
 """What is said of a full disk: bytes needed, and bytes that are free."""
+REFUSED = re.compile(r"not enough space, nothing was begun: the work needs at least .* are free")
 
 
 class Disk:
@@ -54,7 +56,8 @@ class Disk:
         if not self.is_real:
             self.left = None if pages is None else 1 + pages
             return
-        size = 1 << 30 if pages is None else (self.used + pages) * PAGE
+        # A size of 0 would be one without end.
+        size = 1 << 30 if pages is None else max(1, self.used + pages) * PAGE
         assert self._mount("-o", f"remount,size={size}", "tmpfs")
 
     def close(self) -> None:
@@ -128,7 +131,8 @@ def fill_disks(rng: random.Random, folder: Path) -> Tally:
             full = rng.choice(("store", "store", "runs", "both"))
             words = _laid_out(scratch, place, scenario, made[scenario], stage, full)
             before = look(place / words["store"])
-            _fill(rng, place, where, scenario, words, tally)
+            later = made[scenario][made[scenario].index(stage) :]
+            _fill(rng, place, where, scenario, words, later, tally)
             after = look(place / words["store"])
             assert before.artifacts.items() <= after.artifacts.items()
             assert after.digests.items() <= expected.items()
@@ -173,22 +177,59 @@ def _fill(
     where: Disk,
     scenario: str,
     words: dict[str, str],
+    later: list[str],
     tally: Tally,
 ) -> None:
     """Leave less and less room until a run finds the disk full; check what it says."""
     pages = rng.choice((0, rng.randint(0, 8), rng.randint(0, 100)))
+    # Most runs go past the look that refuses to begin what cannot end.
+    forced = ["--even-if-short"] * (rng.random() < 0.8)
     while True:
         where.leave(pages)
-        code, said = call(place, where, "run", "--quiet", *_options(scenario, words))
+        code, said = call(place, where, "run", "--quiet", *forced, *_options(scenario, words))
         if code:
             break
+        assert pages, "nothing needed room"
         pages //= 2
         # There was room enough: what it took is taken away again.
-        shutil.rmtree(place / words["runs"] / scenario)
+        for made in (words["runs"], *(f"{words['store']}/{stage}" for stage in later)):
+            shutil.rmtree(place / made, ignore_errors=True)
     assert code == 1, (code, said)
-    assert SAID.search(said.replace("\n", " ")), said
+    refused = REFUSED.search(said) if not forced else None
+    assert refused or SAID.search(said.replace("\n", " ")), said
     assert "Traceback" not in said, said
-    tally.figures["told by an item" if "left for the store" in said else "told by the run"] += 1
+    by = "an item" if "left for the store" in said else "the run"
+    tally.figures["refused before it began" if refused else f"told by {by}"] += 1
     # Looking needs no room.
     code, said = call(place, where, "status", *_options(scenario, words))
     assert code == 0, said
+
+
+def fill_workers(rng: random.Random, folder: Path) -> Tally:
+    """One run whose worker process, of a local Dask cluster, finds the disk of the store full."""
+    copy_inputs(folder.parent, folder)
+    words = ["--until", "sample", "--set", 'run.store="disk/store"', "--set", 'run.runs="runs"']
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "run",
+        folder / "run.toml",
+        "--quiet",
+        "--even-if-short",
+        *words,
+    ]
+    with disk(folder / "disk") as where:
+        assert where.is_real, "a worker process is nobody's child here: mounting must be allowed"
+        where.leave(rng.randint(8, 40))
+        full = [*command, "--workers", "1"]
+        done = subprocess.run(full, capture_output=True, text=True, check=False)
+        assert (done.returncode, bool(SAID.search(done.stderr))) == (1, True), done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        assert list(verify(Store(folder / "disk" / "store"), full=True)) == []
+        where.leave(None)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        expected, _ = expected_of(folder.parent)
+        assert look(folder / "disk" / "store").digests.items() <= expected.items()
+    return Tally(1, 1)

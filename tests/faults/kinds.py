@@ -47,6 +47,7 @@ KINDS: dict[str, Round] = {
     "killed": _later("killed", "kill_runs"),
     "publish": _later("broken_publish", "break_operations"),
     "full-disk": _later("full_disks", "fill_disks"),
+    "full-disk-workers": _later("full_disks", "fill_workers"),
     "racing": _later("racing", "race_publishes"),
     "racing-runs": _later("racing", "race_runs"),
     "stopped": _later("racing", "stop_holders"),

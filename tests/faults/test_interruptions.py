@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import random
-import shutil
 import signal
 import subprocess
 import time
@@ -17,7 +15,6 @@ import pytest
 from cache.digest import read_json
 from cache.store import Store
 from cache.verify import verify
-from pipeline.graph import GRAPH
 from tests.conftest import HIPROBE, Called, Demo
 
 Hiprobe = Callable[..., Called]
@@ -45,48 +42,6 @@ def start(demo: Demo, *words: str) -> subprocess.Popen[bytes]:
 
 def said(demo: Demo) -> str:
     return (demo.folder / "said.txt").read_text()
-
-
-def kill_in(demo: Demo, stage: str, delay: float) -> bool:
-    """Start a run, and kill it `delay` seconds after it began to make something of `stage`.
-
-    Returns False where the run was faster and got to its end.
-    """
-    drafts = demo.folder / "store" / "staging"
-    process = start(demo)
-    while process.poll() is None and not list(drafts.glob(f"{stage}~*~{process.pid}~*")):
-        time.sleep(0.002)
-    time.sleep(delay)
-    ended = process.poll() is not None
-    os.killpg(process.pid, signal.SIGKILL) if not ended else None
-    process.wait()
-    return not ended
-
-
-@pytest.mark.slow
-def test_killed_at_twenty_random_moments_and_run_again(own_demo: Demo, hiprobe: Hiprobe) -> None:
-    """In the middle of every stage, and of some twice: the digests are those of an unbroken run."""
-    store = own_demo.folder / "store"
-    expected = digests(store)
-    moments = random.Random(20)
-    made = {name.split("/")[0] for name in expected}  # heads and a second pass are not
-    stages = [node.name for node in GRAPH if node.name in made]
-    queue = stages + moments.sample(
-        ["decode", "sample", "forward", "score", "localize", "explain", "report"], 7
-    )
-    while queue:
-        stage = queue[0]
-        shutil.rmtree(store / stage, ignore_errors=True)
-        if not kill_in(own_demo, stage, moments.uniform(0, 0.25)):
-            continue
-        queue.pop(0)
-        # What can be seen is complete, whatever the moment was.
-        assert list(verify(Store(store), full=True)) == [], stage
-        assert digests(store).items() <= expected.items(), stage
-    assert hiprobe("run", own_demo.config, "--quiet").code == 0
-    assert digests(store) == expected
-    assert not [p for p in (store / "staging").iterdir() if p.name != "parts"]
-    assert not list((store / "claims").glob("[!.]*"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
