@@ -43,6 +43,7 @@ class Rotation:
             for key, inode in store.listing(stage).inodes.items():
                 self._inodes[stage, key] = inode
         self._read = self._valid(_load(self._path))
+        self._noted: set[Place] = set()
 
     def order(self, places: Iterable[Place]) -> list[Place]:
         """These artifacts in the order in which they are due: never read, then the longest ago."""
@@ -51,6 +52,7 @@ class Rotation:
     def note(self, looked: Looked) -> None:
         """Take note of an artifact that was read in full; a damaged one is due as long as it lies."""
         place = (looked.artifact.stage, looked.artifact.key)
+        self._noted.add(place)
         self._inodes[place] = looked.inode
         self._read.pop(place, None)
         if looked.finding is None:
@@ -68,8 +70,8 @@ class Rotation:
         """
         draft = self._path.with_name(f".{FILE}.{uuid.uuid4().hex[:12]}.tmp")
         for place, row in self._valid(_load(self._path)).items():
-            if row[1] > self._read.get(place, row)[1]:
-                self._read[place] = row
+            if place not in self._noted:
+                self._read[place] = max(row, self._read.get(place, row), key=lambda row: row[1])
         rows = sorted(self._read.items())
         body = "".join(f"{s} {key} {inode} {at}\n" for (s, key), (inode, at) in rows)
         try:
