@@ -185,11 +185,14 @@ def _in_time(
     rotation: Rotation | None,
     progress: Progress | None,
 ) -> Iterator[Looked]:
-    """Look at one after the other while there is time, at one at least."""
+    """Look at one after the other while there is time, and until one was sound.
+
+    So what is damaged, which is due as long as it lies there, does not keep the others from theirs.
+    """
     shown = progress if rotation is not None else None
     if shown is not None:
         shown.start("verify", _weights(store, places))
-    began = saved = time.monotonic()
+    began, sound = (saved := time.monotonic()), False
     with closing(look_at(store, places, full=extent.full, threads=extent.threads)) as looks:
         for looked in looks:
             now = time.monotonic()
@@ -201,7 +204,8 @@ def _in_time(
             if shown is not None:
                 shown.update(Outcome(f"{looked.artifact.stage}/{looked.artifact.key}", "hit"))
             yield looked
-            if extent.seconds and now - began >= extent.seconds:
+            sound = sound or looked.finding is None
+            if extent.seconds and sound and now - began >= extent.seconds:
                 break
     if shown is not None:
         shown.finish()
