@@ -125,3 +125,21 @@ def test_what_no_draft_is_called_stays(store: Store) -> None:
         os.utime(store.root / "staging" / name, (0, 0))
     assert store.sweep() == 0
     assert staged(store) == ["a~b", "a~b~-1~d", "a~b~c~d", "notes.txt"]
+
+
+def test_what_is_left_of_files_that_were_being_written_goes_after_a_day(store: Store) -> None:
+    left = []
+    for folder in ("catalog", "roots", "pins", "claims", "staging", "quarantine"):
+        for name in (".decode.txt.0123456789ab.tmp", ".clock.0123456789ab"):
+            for hours in (23, 25):
+                path = store.root / folder / name.replace("89ab", f"89{hours}")
+                path.touch()
+                then = time.time() - 3600 * hours
+                os.utime(path, (then, then))
+                left.append((path, hours))
+    kept = store.root / "roots" / ".notes"
+    kept.touch()
+    os.utime(kept, (0, 0))
+    store.sweep()
+    assert [hours for path, hours in left if path.exists()] == [23] * 12
+    assert kept.exists(), "it is not named like one of these"

@@ -20,7 +20,7 @@ from cache.errors import HiprobeError
 from cache.eviction import evict
 from cache.roots import Root, pin, read_roots, renew_root, unpin
 from cache.store import Store
-from cache.verify import verify
+from cache.verify import examine, verify
 from tests.cache.stores import PAYLOAD, RECIPE, digest_of, fill, inputs, key_of, publish
 from tests.faults.kinds import Tally
 from tests.faults.operations import break_each
@@ -102,9 +102,11 @@ def _is_evicted(store: Store, number: int) -> None:
 
 
 def _has_a_record(store: Store, number: int) -> None:
+    """It is there whole, or evicted with its record."""
     record = store.record("decode", key_of(number))
     assert record is not None
     assert record.digest == digest_of(PAYLOAD)
+    assert examine(record, full=True) == ""
 
 
 def _quarantine(store: Store, number: int) -> None:

@@ -10,7 +10,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,7 @@ def run_reporting(
     def saving(self: Any, start: int, block: Any) -> None:
         save(self, start, block)
         report("kept", self._folder.name, start)
+        reached("shard")
 
     def writing(*args: Any) -> None:
         reached("results")
@@ -196,6 +197,7 @@ class Walk:
         for what, *shard in (told for told in reports if told[0] in ("kept", "computing")):
             if what == "kept":
                 self.kept.add(tuple(shard))
+                self.tally.figures["shards kept"] += child.status == -signal.SIGKILL
             else:
                 assert tuple(shard) not in self.kept, f"shard {shard} was there and computed again"
         if child.status == -signal.SIGKILL:
@@ -225,11 +227,14 @@ def kill_runs(rng: random.Random, folder: Path) -> Tally:
     expected, results = expected_of(folder.parent)
     made: dict[str, list[str]] = read_json(tiny_run(folder.parent) / "made.json")
     walk = Walk(folder, rng, tally)
-    moments = [(s, m) for s in SCENARIOS for m in ("start", *made[s], "results")]
+    moments = [(s, m) for s in SCENARIOS for m in _moments(made[s])]
     often = Counter(moments * (KILLS // len(moments)) + rng.sample(moments, KILLS % len(moments)))
+    passes = ""
     for scenario, moment in moments:
         stages = made[scenario]
-        later = stages[stages.index(moment) :] if moment in stages else []
+        stage = passes if moment == "shard" else moment
+        passes = moment if moment.startswith("forward") else passes
+        later = stages[stages.index(stage) :] if stage in stages else []
         for _ in range(often[scenario, moment]):
             _kill_at(walk, scenario, moment, later or stages * (moment == "start"))
     for scenario in SCENARIOS:
@@ -238,6 +243,14 @@ def kill_runs(rng: random.Random, folder: Path) -> Tally:
     assert look(folder / "store").digests == expected
     _check_litter(folder)
     return tally
+
+
+def _moments(stages: list[str]) -> Iterator[str]:
+    """What a run comes to: the stages that it makes, and in passes of the model a finished shard."""
+    yield "start"
+    for stage in stages:
+        yield from [stage, "shard"] if stage.startswith("forward") else [stage]
+    yield "results"
 
 
 def _kill_at(walk: Walk, scenario: str, moment: str, later: list[str]) -> None:

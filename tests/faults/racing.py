@@ -135,7 +135,9 @@ def race_publishes(rng: random.Random, folder: Path) -> Tally:
         assert not sum(told[1] for told in said if told[0] == "locks"), "a lock was asked for"
         made = [told[1:] for told in said if told[0] == "made"]
         _check_items(store, made, range(ITEMS))
-        tally.figures.update(f"{status}" for _, status, _, _ in made)
+        statuses = Counter(status for _, status, _, _ in made)
+        assert statuses["built"] == ITEMS, "an item was made twice"
+        tally.figures.update(statuses)
         tally.figures["without locks"] += unlocked
         tally.tried += 1
         tally.survived += 1
