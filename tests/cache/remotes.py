@@ -67,7 +67,7 @@ def place_of(kind: str, folder: Path) -> Iterator[Place]:
         yield Place(Address(f"memory:/{name}/store"), fsspec.filesystem("memory"), f"{name}/store")
     elif kind == "s3":
         with s3_options() as options:
-            fs = fsspec.filesystem("s3", use_listings_cache=False, **options)
+            fs = fsspec.filesystem("s3", use_listings_cache=False, **options)  # one for all
             bucket = f"b{uuid.uuid4().hex}"
             fs.mkdir(bucket)
             yield Place(Address(f"s3://{bucket}/team/store", options), fs, f"{bucket}/team/store")

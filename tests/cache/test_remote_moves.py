@@ -224,7 +224,7 @@ def test_a_pull_that_breaks_at_any_byte_leaves_nothing_visible_and_goes_on(
     upload(artifact, place.remote())
     record = (artifact.path / "commit.json").stat().st_size
     total = sum(map(len, FULL.values())) + record
-    for count in range(0, total, 41):
+    for count in range(0, total, 67):
         remote, line = behind(place, count=count)
         with pytest.raises(Unreachable, match="the line broke"):
             download(remote, "decode", artifact.key, theirs)
@@ -254,7 +254,7 @@ def test_a_push_that_breaks_at_any_byte_leaves_nothing_visible_and_goes_on(
     artifact = publish(ours, 1, FULL)
     record = (artifact.path / "commit.json").stat().st_size
     total = sum(map(len, FULL.values())) + record
-    for count in range(0, total, 83):
+    for count in range(0, total, 131):
         with place_of("memory", tmp_path) as place:
             place.remote().make()
             remote, _ = behind(place, count=count)
@@ -331,9 +331,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     [
         *itertools.product(["memory"], ["table.bin", "states.zarr/c/1", "commit.json"], DAMAGES),
         ("s3", "table.bin", "a flipped bit"),
-        ("s3", "table.bin", "emptied"),
         ("s3", "commit.json", "emptied"),
-        ("s3", "commit.json", "deleted"),
     ],
 )
 def test_a_damaged_remote_object_is_refused_and_named(
@@ -519,7 +517,7 @@ def test_of_two_contents_under_one_key_the_first_stays(
         assert place.files() == before
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["memory", "sftp"])
 def test_a_damaged_record_there_is_replaced(tmp_path: Path, ours: Store, kind: str) -> None:
     artifact = publish(ours, 1)
     with place_of(kind, tmp_path / "place") as place:
@@ -615,7 +613,7 @@ def test_pulls_at_once_agree(
         upload(artifact, place.remote())
     total = sum(sum(map(len, FULL.values())) + (a.path / "commit.json").stat().st_size
                 for a in artifacts)  # fmt: skip
-    for round_ in range(5):
+    for round_ in range(3):
         store = Store.open(tmp_path / f"round{round_}")
         remote, line = behind(place)
         ready = threading.Barrier(4)
