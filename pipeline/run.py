@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from cache import errors
 from cache.atomic import clear_drafts
 from cache.catalog import StageCatalog, save_catalog
 from cache.errors import ConfigError, EvictedArtifact, MissingArtifact, RunStopped
@@ -329,7 +330,8 @@ class _Pass:
     def _judge(self, plan: StagePlan, outcome: Outcome) -> None:
         """Raise where the run cannot go on after this outcome."""
         if outcome.status == "stopped":
-            error = ConfigError if outcome.error_class == "ConfigError" else RunStopped
+            kind = getattr(errors, outcome.error_class, RunStopped)
+            error = ConfigError if issubclass(kind, ConfigError) else RunStopped
             raise error(outcome.message)
         if outcome.error_class in MENDED:
             return

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cache.catalog import load_catalog
+from cache.catalog import StageCatalog, load_catalog
 from cache.collect import keys_of
 from cache.errors import ConfigError, MissingArtifact, StoreError
 from cache.layout import PARTS
@@ -214,10 +214,11 @@ def _in_time(
 def _weights(store: Store, places: Iterable[Place]) -> dict[str, float]:
     """Bytes by artifact, as far as they are known."""
     places = list(places)
-    catalog = load_catalog(Store(store.root), {stage for stage, _ in places})
-    return {
-        f"{stage}/{key}": float(catalog[stage].sizes.get(key, (0, 0))[1]) for stage, key in places
-    }
+    catalog: dict[str, StageCatalog] = {}
+    with contextlib.suppress(StoreError):  # a record of a newer format, say: it is told where it is
+        catalog = load_catalog(Store(store.root), {stage for stage, _ in places})
+    known = {stage: found.sizes for stage, found in catalog.items()}
+    return {f"{s}/{key}": float(known.get(s, {}).get(key, (0, 0))[1]) for s, key in places}
 
 
 def _bytes_of(looked: Looked) -> int:

@@ -80,7 +80,7 @@ def _looked(
     seconds = seconds_of(during, "--for") if during else 0.0
     extent = Extent(full or bool(during), seconds, stages, run, key, shared, threads)
     results = None if store.is_dir() else load_config(store).results
-    progress = Progress(quiet=not sys.stderr.isatty())
+    progress = Progress() if sys.stderr.isatty() else None
     value = verify_store(store_of(store), extent, repair=repair, results=results, progress=progress)
     print_value(value, verify_text, as_json)
     return value
