@@ -25,14 +25,14 @@ def test_an_item_says_what_it_had_written_and_what_others_take(tmp_path: Path) -
     store = Store.open(tmp_path / "store")
     largest = publish(store, 1, {"big": b"x" * 54_321}).commit.bytes
     publish(store, 2, {"small": b"x"})
-    drafted = store.draft("decode", 1, RECIPE, inputs(3))
-    with (
-        pytest.raises(OSError, match="No space") as caught,
-        drafted as draft,
-        measured(store, draft),
-    ):
-        (draft.path / "half").write_bytes(b"x" * 12_345)
-        raise no_space()
+
+    def make() -> None:
+        with store.draft("decode", 1, RECIPE, inputs(3)) as draft, measured(store, draft):
+            (draft.path / "half").write_bytes(b"x" * 12_345)
+            raise no_space()
+
+    with pytest.raises(OSError, match="No space") as caught:
+        make()
     text = text_for_item(store, "decode", "a/b", caught.value)
     needed, free = (int(n.replace(",", "")) for n in re.findall(r"([\d,]+) bytes", text))
     assert needed > 12_345 + free * 0.9, "what was free was not enough for the rest"
@@ -57,11 +57,14 @@ def test_any_other_place_says_what_is_free(tmp_path: Path) -> None:
 def test_what_ended_the_run_is_said_and_not_what_came_on_the_way_out(
     tmp_path: Path, first: BaseException
 ) -> None:
-    with pytest.raises(type(first)) as caught, stops_when_full(tmp_path):
+    def leave() -> None:
         try:
             raise first
         finally:
             raise no_space()
+
+    with pytest.raises(type(first)) as caught, stops_when_full(tmp_path):
+        leave()
     assert caught.value is first
 
 
