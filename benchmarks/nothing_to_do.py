@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cache import sums
 from cache.catalog import StageCatalog, save_catalog
 from cache.commit import RECORD, Commit, content_digest
 from cache.keys import canonical
@@ -123,8 +124,12 @@ def _commit(
 def _pretend_outputs() -> None:
     """The results of the run are taken as written: only their state is, beside empty files."""
 
-    def pretend(self: Any, name: str, state: str, write: Any) -> None:
-        (self._folder / name).touch()
+    def pretend(self: Any, name: str, state: str, write: Any, inside: tuple[str, ...] = ()) -> None:
+        path = self._folder / name
+        for file in [path / each for each in inside] or [path]:
+            file.parent.mkdir(exist_ok=True)
+            file.touch()
+            sums.note(file)
         self._state[name] = state
 
     outputs._Outputs._renew = pretend  # type: ignore[method-assign]
