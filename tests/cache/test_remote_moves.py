@@ -464,12 +464,14 @@ def test_a_server_that_sends_without_end_does_not_fill_the_disk(
     upload(artifact, place.remote())
     remote = place.remote()
     plain = remote.blocks
-    endless = itertools.repeat(b"x" * 100)
+    sent: list[int] = []
+    endless = (sent.append(n) or b"x" * 100 for n in range(1000))  # type: ignore[func-returns-value]
     monkeypatch.setattr(
         remote, "blocks", lambda p: plain(p) if p.endswith("commit.json") else endless
     )
     moved = download(remote, "decode", artifact.key, theirs)
     assert "more than" in moved.message
+    assert len(sent) == 1  # preview.webp has 9 bytes
 
 
 @pytest.mark.parametrize("name", ["table.bin", "preview.webp", "commit.json"])
@@ -696,24 +698,45 @@ def test_a_broken_connection_is_made_anew(tmp_path: Path, ours: Store, theirs: S
         assert download(remote, "decode", artifact.key, theirs).outcome == MOVED
 
 
+@pytest.mark.parametrize("others", [{}, {"deep": b"a file now"}], ids=["fewer", "a file"])
 def test_what_is_begun_from_another_record_is_begun_anew(
-    place: Place, ours: Store, theirs: Store, small_blocks: None
+    place: Place, ours: Store, theirs: Store, small_blocks: None, others: dict[str, bytes]
 ) -> None:
-    artifact = publish(ours, 1, {**FULL, "a": b"1", "old": b"2"})
+    artifact = publish(ours, 1, FULL)
     upload(artifact, place.remote())
-    remote, _ = behind(place, count=2300)
-    with pytest.raises(Unreachable):
-        download(remote, "decode", artifact.key, theirs)
-    assert "old" in names_begun(theirs) or "a" in names_begun(theirs)
+    interrupt(place, artifact, theirs)
+    assert "deep/er/notes.txt" in names_begun(theirs)
     for path in list(place.files()):
         if path != "format.json":
             place.remove(path)
     shutil.rmtree(ours.root)
-    other = publish(Store.open(ours.root), 1, {**PAYLOAD, "a/b": b"a folder now"})
+    other = publish(Store.open(ours.root), 1, {**PAYLOAD, **others})
     upload(other, place.remote())
     assert download(place.remote(), "decode", other.key, theirs).outcome == MOVED
-    assert payload_of(theirs.artifact("decode", other.key).path).keys() == {*PAYLOAD, "a/b"}
+    assert payload_of(theirs.artifact("decode", other.key).path) == {**PAYLOAD, **others}
     assert findings(theirs) == []
+
+
+@pytest.mark.parametrize("harm", [lambda c: c[:-1], lambda c: c[:-1] + b"x", lambda c: b""])
+def test_what_was_torn_while_nobody_looked_is_fetched_anew(
+    place: Place, ours: Store, theirs: Store, small_blocks: None, harm: Callable[[bytes], bytes]
+) -> None:
+    """A power cut can leave a file that was renamed before its bytes were on the disk."""
+    artifact = publish(ours, 1, FULL)
+    upload(artifact, place.remote())
+    interrupt(place, artifact, theirs)
+    (torn,) = (f for folder in begun(theirs) for f in folder.rglob("notes.txt"))
+    torn.write_bytes(harm(torn.read_bytes()))
+    assert download(place.remote(), "decode", artifact.key, theirs).outcome == MOVED
+    assert payload_of(theirs.artifact("decode", artifact.key).path) == FULL
+
+
+def interrupt(place: Place, artifact: Artifact, store: Store) -> None:
+    """Begin a pull, which breaks after the first file."""
+    record = (artifact.path / "commit.json").stat().st_size
+    remote, _ = behind(place, count=record + len(FULL["deep/er/notes.txt"]) + 1)
+    with pytest.raises(Unreachable):
+        download(remote, "decode", artifact.key, store)
 
 
 def test_finished_parts_of_a_run_stay(place: Place, ours: Store, theirs: Store) -> None:
