@@ -206,7 +206,7 @@ def _payload(remote: Remote, commit: Commit, entry: FileEntry) -> Iterator[bytes
 
 def _damaged(remote: Remote, commit: Commit, entry: FileEntry, what: str) -> DamagedArtifact:
     return DamagedArtifact(
-        f"{commit.stage}/{commit.key} of {remote.shown}: {entry.path} {what}; refused: "
+        f"{commit.stage}/{commit.key} of {remote.shown}: {entry.path} {what}; "
         "`hiprobe cache push --check` from a store that holds it puts it right"
     )
 

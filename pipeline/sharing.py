@@ -290,11 +290,9 @@ def sharing_text(value: Mapping[str, Any]) -> str:
     lines = [table(["stage", *shown, "bytes"], rows)] if rows else ["nothing is meant by this"]
     lines += [f"note: {note['message']}" for note in value["notes"]]
     lines += [f"REFUSED {bad['message']}" for bad in value["damaged"]]
-    would = "would " if value["dry_run"] else ""
-    count, where = (
-        len(value["moved"]),
-        f"{'to' if value['did'] == 'push' else 'from'} {value['url']}",
-    )
+    did = f"would {value['did']}" if value["dry_run"] else f"{value['did']}ed"
+    where = f"{'to' if value['did'] == 'push' else 'from'} {value['url']}"
     runs = f", with the runs {', '.join(value['runs'])}" if value["runs"] else ""
-    lines.append(f"{would}{value['did']} {count} artifacts, {size(value['bytes'])}, {where}{runs}")
+    count = f"{len(value['moved'])} artifacts, {size(value['bytes'])}"
+    lines.append(f"{did} {count}, {where}{runs}")
     return "\n".join(lines)

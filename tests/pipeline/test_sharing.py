@@ -326,7 +326,7 @@ def test_other_content_under_a_key_is_left_and_said(
         done = hiprobe("cache", "push", theirs.root, place)
         assert done.code == 0
         assert "the first stays" in done.out
-        assert "push 0 artifacts" in done.out
+        assert "pushed 0 artifacts" in done.out
 
 
 # What cannot be
