@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,7 +43,10 @@ class Disk:
         """For the shim: operations that succeed, None for all."""
 
     def _mount(self, *words: str) -> bool:
-        done = subprocess.run(["mount", *words, self.path], capture_output=True, check=False)
+        try:
+            done = subprocess.run(["mount", *words, self.path], capture_output=True, check=False)
+        except FileNotFoundError:
+            return False
         return done.returncode == 0
 
     @property
@@ -220,7 +224,8 @@ def fill_workers(rng: random.Random, folder: Path) -> Tally:
         *words,
     ]
     with disk(folder / "disk") as where:
-        assert where.is_real, "a worker process is nobody's child here: mounting must be allowed"
+        if not where.is_real:  # no shim reaches a process that is not forked here
+            return Tally(figures=Counter({"not allowed to mount": 1}))
         where.leave(rng.randint(8, 40))
         full = [*command, "--workers", "1"]
         done = subprocess.run(full, capture_output=True, text=True, check=False)

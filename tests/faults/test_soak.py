@@ -19,6 +19,8 @@ from pipeline.graph import GRAPH
 from tests.faults.kinds import KINDS, Tally
 from tests.faults.soak import soak
 
+pytestmark = pytest.mark.timeout(900)
+
 ROUND = ("killed", "full-disk", "racing", "racing-runs", "stopped")
 
 
