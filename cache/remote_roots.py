@@ -12,7 +12,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from cache.errors import DamagedArtifact
+from cache.errors import ConfigError, DamagedArtifact
 from cache.remote import Remote
 from cache.roots import Root, read_root, write_root
 from cache.store import Store
@@ -31,8 +31,7 @@ def read_remote_roots(remote: Remote, wanted: str = "") -> tuple[list[Root], lis
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("roots", "pins"):
             (Path(folder) / kind).mkdir()
-            listed = {n.removesuffix(".txt") for n in remote.names(kind) if n.endswith(".txt")}
-            for name in sorted(listed | {wanted}):
+            for name in sorted({*_listed(remote, kind, wanted), wanted}):
                 if not _IS_NAME(name):
                     continue  # also the links of a page over HTTP, to sort it say
                 with contextlib.suppress(FileNotFoundError):
@@ -43,6 +42,15 @@ def read_remote_roots(remote: Remote, wanted: str = "") -> tuple[list[Root], lis
                     except DamagedArtifact as error:
                         problems.append(f"{remote.shown}: {error}")
     return roots, problems
+
+
+def _listed(remote: Remote, kind: str, wanted: str) -> list[str]:
+    try:
+        return [name.removesuffix(".txt") for name in remote.names(kind) if name.endswith(".txt")]
+    except ConfigError:
+        if not wanted:
+            raise
+        return []  # a listing is refused; what is wanted may be given by its id
 
 
 def origin_of(root: Root) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from cache.address import Address
 from cache.artifact import Artifact
 from cache.download import download
-from cache.errors import ConfigError, DamagedArtifact, MissingArtifact, NotAStore
+from cache.errors import ConfigError, DamagedArtifact, MissingArtifact, NotAStore, RunStopped
 from cache.layout import MARK
 from cache.moved import ABSENT, DAMAGED, DIFFERS, EVICTED, MOVED, OUTCOMES, PRESENT, Moved, Tick
 from cache.remote import Remote
@@ -64,8 +64,8 @@ def push(store: Store, address: Address, wanted: Wanted, progress: Progress) -> 
     """
     _check_stages(wanted)
     roots = read_roots(store.root)
-    names = _chosen(roots, store.stages(), store.keys, wanted)
     chosen = _roots_that_go(roots, wanted)
+    names = _chosen(roots, store.stages, store.keys, wanted)
     if address.folder is not None:
         target = _open_target(address.folder, store, wanted.dry_run)
         move = _handing(store, target, wanted)
@@ -98,16 +98,19 @@ def pull(store: Store, address: Address, wanted: Wanted, progress: Progress) -> 
     remote.check()
     roots, problems = read_remote_roots(remote, wanted.run)
     try:
-        names = _chosen(roots, remote.stages(), remote.keys, wanted)
+        chosen = _roots_that_go(roots, wanted)
     except ConfigError as error:
         if problems:
             raise DamagedArtifact("; ".join(problems)) from error
         raise ConfigError(f"{remote.shown}: {error}") from error
-    chosen = _roots_that_go(roots, wanted)
+    names = _chosen(roots, remote.stages, remote.keys, wanted)
     if not wanted.dry_run:
         # Before what they reach: so that nobody's garbage collection takes it away meanwhile.
         for root in chosen:
-            receive_root(store, root)
+            try:
+                receive_root(store, root)
+            except OSError as error:
+                raise RunStopped(f"{store.root} cannot be written: {error}") from error
 
     def move(name: Name, tick: Tick) -> Moved:
         return download(remote, *name, store, dry_run=wanted.dry_run, tick=tick)
@@ -125,7 +128,7 @@ def _check_stages(wanted: Wanted) -> None:
 
 def _chosen(
     roots: Iterable[Root],
-    stages: Iterable[str],
+    stages: Callable[[], Iterable[str]],
     keys: Callable[[str], Iterable[str]],
     wanted: Wanted,
 ) -> list[Name]:
@@ -139,7 +142,7 @@ def _chosen(
             if not wanted.select or fnmatch.fnmatchcase(item, wanted.select)
         }
     else:
-        listed = [stage for stage in stages if stage in (wanted.stages or NODES)]
+        listed = [stage for stage in stages() if stage in (wanted.stages or NODES)]
         found = {(stage, key) for stage in listed for key in keys(stage)}
     order = {stage: place for place, stage in enumerate(NODES)}
     return sorted(

@@ -84,15 +84,24 @@ def _move(
     if what == "push":
         value = push(store_of(store), address, Wanted(**wanted), progress)
     else:
-        value = pull(_target(store), address, Wanted(**wanted), progress)
+        value = pull(_target(store, wanted["dry_run"]), address, Wanted(**wanted), progress)
     print_value(value, sharing_text, as_json)
     sys.exit(DAMAGED if value["damaged"] else OK)
 
 
-def _target(path: Path) -> Any:
-    """The store that is pulled into: it need not be there yet."""
+def _target(path: Path, dry_run: bool) -> Any:
+    """The store that is pulled into: it need not be there yet, and a dry run does not make it."""
+    from cache.errors import ConfigError
+    from cache.layout import MARK
     from cache.store import Store
     from pipeline.config import load_config
     from pipeline.stores import open_store
 
-    return open_store(load_config(path)) if path.suffix == ".toml" else Store.open(path)
+    try:
+        if path.suffix == ".toml":
+            settings = load_config(path)
+            there = not dry_run or (settings.store / MARK).exists()
+            return open_store(settings) if there else Store(settings.store, settings.shared)
+        return Store(path) if dry_run and not path.exists() else Store.open(path)
+    except PermissionError as error:
+        raise ConfigError(f"{path} cannot be written: {error}") from error

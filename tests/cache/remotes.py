@@ -95,7 +95,7 @@ def s3_options() -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def http_url(folder: Path, password: str = "") -> Iterator[str]:
+def http_url(folder: Path, password: str = "", listing: bool = True) -> Iterator[str]:
     """The URL of a folder over HTTP, as `python -m http.server` gives it."""
     pytest.importorskip("aiohttp", reason="aiohttp is not installed: hiprobe[http]")
 
@@ -108,6 +108,8 @@ def http_url(folder: Path, password: str = "") -> Iterator[str]:
         def do_GET(self) -> None:
             if password and "Authorization" not in self.headers:
                 self.send_error(401)
+            elif self.path.endswith("/") and not listing:
+                self.send_error(403)
             else:
                 super().do_GET()
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import cache.download
 import cache.remote
@@ -360,6 +362,29 @@ def test_a_damaged_remote_object_is_refused_and_named(
         assert upload(artifact, remote, check=True).outcome == MOVED
         assert download(remote, "decode", artifact.key, theirs).outcome == MOVED
         assert findings(theirs) == []
+
+
+@given(st.data())
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_flipped_bit_and_no_cut_of_any_object_arrives(
+    place: Place, ours: Store, theirs: Store, data: st.DataObject
+) -> None:
+    artifact = ours.find("decode", key_of(1)) or publish(ours, 1)
+    upload(artifact, place.remote(), check=True)
+    name = data.draw(st.sampled_from([*PAYLOAD, "commit.json"]))
+    content = place.read(at(artifact, name))
+    where = data.draw(st.integers(0, 8 * len(content) - 1))
+    bad = bytearray(content)
+    bad[where // 8] ^= 1 << where % 8
+    if data.draw(st.booleans()):
+        bad = bytearray(content[: where // 8])
+    place.write(at(artifact, name), bytes(bad))
+    moved = download(place.remote(), "decode", artifact.key, theirs)
+    assert moved.outcome == DAMAGED
+    assert name in moved.message
+    assert theirs.keys("decode") == []
 
 
 def test_an_artifact_under_the_key_of_another_is_refused(

@@ -18,7 +18,7 @@ import fsspec
 import pytest
 
 import pipeline.parallel
-import pipeline.sharing
+from cache.address import Address
 from cache.download import download
 from cache.errors import RunStopped, Unreachable
 from cache.eviction import evict
@@ -26,6 +26,8 @@ from cache.remote import Remote
 from cache.roots import Root, read_roots, write_root
 from cache.store import Store
 from pipeline.parallel import each
+from pipeline.progress import Progress
+from pipeline.sharing import Wanted, push
 from tests.cache.remotes import PASSWORD, USER, http_url, s3_options, sftp_port
 from tests.cache.stores import PAYLOAD, findings, flip, key_of, publish
 from tests.conftest import Called, Demo
@@ -385,6 +387,40 @@ def test_a_password_is_shown_nowhere(ours: Store, tmp_path: Path, hiprobe: Hipro
         assert pulled.value()["runs"] == ["ucf~123456789abc"]
 
 
+def test_a_server_that_lists_nothing_gives_a_run_by_its_id(
+    ours: Store, tmp_path: Path, hiprobe: Hiprobe
+) -> None:
+    with http_url(tmp_path, listing=False) as base:
+        pull = ("cache", "pull", tmp_path / "mine", f"{base}/ours")
+        assert hiprobe(*pull).code == 2  # everything cannot be known
+        pulled = hiprobe(*pull, "--run", "ucf~123456789abc", "--json")
+    assert pulled.code == 0, pulled.out
+    assert len(named(pulled.value())) == 10
+    assert findings(Store(tmp_path / "mine")) == []
+
+
+def test_what_a_run_reaches_is_pushed_from_shared_stores_too(
+    ours: Store, url: str, tmp_path: Path
+) -> None:
+    over = Store.open(tmp_path / "over", (ours.root,))
+    root = read_roots(ours.root)[0]
+    mine = publish(over, 7)
+    reach = {**root.reach, "decode": {**root.reach["decode"], "Normal002": mine.key}}
+    write_root(over.root, Root("over~1", "over", reach))
+    for address in (Address(url), Address(str(tmp_path / "team"))):
+        value = push(over, address, Wanted(run="over"), Progress(quiet=True))
+        assert named(value) == {(s, k) for s, keys in reach.items() for k in keys.values()}
+        assert value["runs"] == ["over~1"]
+    assert findings(Store(tmp_path / "team")) == []
+
+
+def test_a_dry_run_makes_no_store(ours: Store, tmp_path: Path, hiprobe: Hiprobe) -> None:
+    for words in (("pull", tmp_path / "new", ours.root), ("push", ours.root, tmp_path / "new")):
+        value = hiprobe("cache", *words, "--dry-run", "--json").value()
+        assert len(value["moved"]) == 11
+        assert not (tmp_path / "new").exists()
+
+
 # Lines that break
 
 
@@ -471,7 +507,7 @@ def test_a_signal_ends_a_pull_with_nothing_half_made(ours: Store, tmp_path: Path
     assert "nothing half-made" in said
     mine = Store(tmp_path / "mine")
     assert findings(mine) == []
-    source = Remote(pipeline.sharing.Address(str(ours.root)))
+    source = Remote(Address(str(ours.root)))
     for stage, key in held(ours):
         download(source, stage, key, mine)
     assert held(mine) == held(ours)
