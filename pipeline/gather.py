@@ -235,6 +235,7 @@ def find_backbone(config: Config, store: Store, *, download: bool) -> tuple[str,
     if remembered != before:
         with contextlib.suppress(OSError):  # a store that cannot be written is digested again
             replace_json(memory, remembered)
+            sums.note(memory)
     if settings.identity and settings.identity != found:
         raise ConfigError(
             f"backbone.model is {found}, backbone.identity says {settings.identity}: these are "
@@ -293,7 +294,7 @@ def _choice(world: World, plans: Mapping[str, StagePlan], store: Store) -> Any:
 def _remembered(path: Path) -> dict[str, str]:
     """Digests of weight files by name, size and time; nothing where the file is not usable."""
     try:
-        found = read_json(path)
+        found = read_json(path) if sums.is_sound(path) else {}
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

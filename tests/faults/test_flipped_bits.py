@@ -14,8 +14,10 @@ import pytest
 from cache.catalog import load_catalog
 from cache.digest import read_json
 from cache.store import Store
+from manifests.datasets.sources import DigestMemory
 from manifests.schema import RUN_SCORES
 from manifests.table import read_table
+from pipeline.gather import _remembered
 from tests.cache.stores import flip
 from tests.conftest import Called, Demo, copy_of
 from tests.faults.flips import flip_many, targets
@@ -53,6 +55,25 @@ def test_a_flip_in_a_catalog_changes_nothing_that_is_read_of_it(copy: Demo) -> N
         after = load_catalog(store, store.stages())
         assert {stage: found.digests for stage, found in after.items()} == before, (path, bit)
         path.write_bytes(whole)
+
+
+def test_a_flip_in_what_is_remembered_of_files_is_no_other_digest(copy: Demo) -> None:
+    """Of the weights of the backbone, and of the videos: they are read again instead."""
+    catalog, chance = copy.folder / "store" / "catalog", random.Random(10)
+    (sources,) = catalog.glob("sources-*.jsonl")
+    weights = catalog / "backbones.json"
+
+    def entries(path: Path) -> dict[str, Any]:
+        return _remembered(path) if path == weights else DigestMemory(path)._entries
+
+    for path in (weights, sources, catalog / "SHA256SUMS"):
+        whole = path.read_bytes()
+        before = {path: entries(path) for path in (weights, sources)}
+        for _ in range(60):
+            flip(path, chance.randrange(len(whole) * 8))
+            for read in (weights, sources):
+                assert entries(read) in ({}, before[read]), path
+            path.write_bytes(whole)
 
 
 def scores(demo: Demo) -> Any:
