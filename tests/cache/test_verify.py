@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cache import verify as verify_module
 from cache.artifact import Artifact
+from cache.eviction import evict
 from cache.store import Store
 from cache.verify import examine, verify
 from tests.cache.stores import (
@@ -229,6 +230,29 @@ def test_an_artifact_that_is_set_aside_meanwhile_is_no_finding(
 
     monkeypatch.setattr(verify_module, "examine", examine_late)
     assert findings(store) == []
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_an_artifact_that_is_evicted_or_made_again_meanwhile_is_no_finding(
+    store: Store, first: Artifact, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """Half of it was read from the one, half from the other: no word about either."""
+    real, done = verify_module._digest, []
+
+    def digest_late(path: str, *rest: Any) -> str:
+        found = real(path, *rest)
+        if path.startswith(str(first.path)) and not done:
+            done.append(path)
+            evict(store, first.stage, first.key)
+            if again:
+                publish(store, notes=["made again"], auxiliary=["preview.webp"])
+            return "0" * 64
+        return found
+
+    monkeypatch.setattr(verify_module, "_digest", digest_late)
+    assert findings(store) == []
+    assert done
+    assert store.folder("decode", first.key).exists() == again
 
 
 def test_a_file_that_cannot_be_read_is_a_finding(

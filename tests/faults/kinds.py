@@ -52,6 +52,7 @@ KINDS: dict[str, Round] = {
     "racing-runs": _later("racing", "race_runs"),
     "stopped": _later("racing", "stop_holders"),
     "flips": _later("flips", "flip_bits"),
+    "mangled": _later("mangles", "mangle_files"),
     "killed-gc": _later("collecting", "kill_collections"),
     "killed-evict": _later("collecting", "kill_evictions"),
     "racing-gc": _later("collecting", "race_collections"),

@@ -54,7 +54,9 @@ def test_a_run_on_a_host_whose_clock_is_off(own_demo: Demo, hiprobe: Hiprobe, of
     nothing_to_do(hiprobe, own_demo)
     assert hiprobe("cache", "verify", own_demo.config, "--for", "5m").code == 0
     listed = hiprobe("cache", "gc", own_demo.config, "--json").value()
-    assert listed["artifacts"] == listed["leftovers"] == [], "a clock that is ahead makes nothing old"
+    assert listed["artifacts"] == listed["leftovers"] == [], (
+        "a clock that is ahead makes nothing old"
+    )
 
 
 def test_what_others_hold_is_neither_stolen_nor_swept(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,12 +18,10 @@ from cache.surroundings import misfits
 from cache.verify import examine, look_at, places_of
 from tests.conftest import Called, Demo, copy_of
 from tests.faults.flips import REFUSALS, Target, targets
+from tests.faults.mangles import FULL, QUICK, artifact_of, harmed, of_artifacts, swap
 from tests.faults.test_interruptions import digests
 
 Hiprobe = Callable[..., Called]
-QUICK = ("emptied", "cut", "lengthened", "deleted", "a link", "a folder", "a device")
-"""What a quick look finds; other bytes of the same size need a full one."""
-FULL = ("other bytes", "zeros")
 
 
 @pytest.fixture(scope="module")
@@ -34,51 +30,19 @@ def copy(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return copy_of(demo, tmp_path_factory.mktemp("mangled") / "runs" / "demo")
 
 
-@contextmanager
-def harmed(path: Path, harm: str, spare: Path) -> Iterator[None]:
-    """Do this to a file, and put it back afterwards."""
-    path.rename(spare)
-    content = spare.read_bytes()
-    if harm == "a link":
-        path.symlink_to(spare)
-    elif harm == "a folder":
-        path.mkdir()
-    elif harm == "a device":
-        os.mkfifo(path)
-    elif harm != "deleted":
-        path.write_bytes(
-            {
-                "emptied": b"",
-                "cut": content[: len(content) // 2],
-                "lengthened": content + b"\0",
-                "zeros": bytes(len(content)),
-                "other bytes": content[::-1],
-            }[harm]
-        )
-    try:
-        yield
-    finally:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(
-            missing_ok=True
-        )
-        spare.rename(path)
-
-
 def of_each_stage(copy: Demo) -> list[Target]:
     """Every file of one artifact of each stage."""
-    found = [t for t in targets(copy.folder / "store", copy.folder) if "/store/" in str(t.path)]
     chosen: dict[str, str] = {}
     some = []
-    for target in found:
-        parts = target.path.relative_to(copy.folder / "store").parts
-        if len(parts) > 3 and chosen.setdefault(parts[0], parts[2]) == parts[2]:
+    for target in of_artifacts(copy.folder / "store", copy.folder):
+        stage, _, key = target.path.relative_to(copy.folder / "store").parts[:3]
+        if chosen.setdefault(stage, key) == key:
             some.append(target)
     return some
 
 
 def folder_of(copy: Demo, target: Target) -> Artifact:
-    stage, _, key = target.path.relative_to(copy.folder / "store").parts[:3]
-    return Artifact(stage, key, Store(copy.folder / "store").folder(stage, key))
+    return artifact_of(copy.folder / "store", target)
 
 
 @pytest.mark.parametrize("harm", [*QUICK, *FULL])
@@ -132,12 +96,6 @@ def test_the_arrays_of_two_videos_that_were_exchanged_are_not_read_for_one_anoth
 
 def _folder(target: Target) -> Path:
     return next(path for path in target.path.parents if len(path.name) == 64)
-
-
-def swap(one: Path, two: Path, spare: Path) -> None:
-    one.rename(spare)
-    two.rename(one)
-    spare.rename(two)
 
 
 def test_two_artifacts_that_were_exchanged_are_found_quickly_and_read_by_nobody(
