@@ -205,12 +205,18 @@ class Store:
     def sweep(self, age_s: float = 24 * 3600) -> int:
         """Remove drafts and claims whose process is gone from this host; returns how many drafts.
 
+        And the finished parts of what is committed: its process was killed right after that.
+
         Whether a process of another host lives cannot be asked: its draft is removed when nothing
         in it was touched for `age_s` seconds.
         """
         self.claims.sweep()
         for name in OTHER_FOLDERS:
             clear_drafts(self.root / name, age_s)
+        stages = self.stages()
+        for path in (self.root / "staging" / PARTS).glob("*"):
+            if any(self.folder(stage, path.name).exists() for stage in stages):
+                shutil.rmtree(path, ignore_errors=True)
         removed = 0
         for path in sorted((self.root / "staging").iterdir()):
             if is_abandoned(path, age_s):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cache.eviction import evict
 from cache.store import Store
-from tests.cache.stores import RECIPE, inputs, key_of, staged, start
+from tests.cache.stores import RECIPE, inputs, key_of, publish, staged, start
 
 
 @pytest.fixture
@@ -49,6 +50,18 @@ def test_drafts_of_dead_processes_of_this_host_are_swept_at_once(store: Store, d
     kept.mkdir()
     assert store.sweep() == 1
     assert (staged(store), kept.is_dir()) == ([], True)
+
+
+def test_parts_of_what_is_published_are_swept_and_no_others(store: Store) -> None:
+    """A process may be killed after it has published, and before it has cleared them away."""
+    publish(store, 1)
+    evict(store, "decode", publish(store, 2).key)  # it may be made again at this moment
+    for number in range(3):
+        store.parts(key_of(number)).mkdir()
+        (store.parts(key_of(number)) / "00000000-states.part").touch()
+    store.sweep()
+    kept = {path.name for path in (store.root / "staging" / "parts").iterdir()}
+    assert kept == {key_of(0), key_of(2)}
 
 
 def test_the_claim_of_a_process_that_died_after_publishing_is_swept(store: Store) -> None:
