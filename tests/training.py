@@ -90,12 +90,17 @@ def as_written_before(folder: Path) -> None:
     write_json(folder / "scorer.json", {**record, "files": fitted_files(folder)})
 
 
+def copy_scorer(scorer: Path, folder: Path) -> None:
+    """A copy of a scorer without its check sums, as somebody leaves it who goes on to change it."""
+    shutil.copytree(scorer, folder, ignore=shutil.ignore_patterns("SHA256SUMS"))
+
+
 def forged_scorer(scorer: Path, folder: Path, *, tie: bool = False, **changed: object) -> Path:
     """A copy of a scorer with a row of a test video among those of its fit.
 
     mu and sigma are made to agree; with `tie`, so are the digests in scorer.json.
     """
-    shutil.copytree(scorer, folder)
+    copy_scorer(scorer, folder)
     path = folder / "probing_scores.parquet"
     found = read_table(path, PROBING_SCORES).to_pydict()
     row = {"video_id": SMUGGLED, "split": "test", "digest": "f" * 64, "label": 1, "score": 0.5}

@@ -20,7 +20,7 @@ from pipeline.values import label_of, value_of
 from pipeline.world import OutsideScorer, World
 from tests.conftest import Called, Demo
 from tests.pipeline import worlds
-from tests.training import SMUGGLED, forged_scorer
+from tests.training import SMUGGLED, copy_scorer, forged_scorer
 
 Hiprobe = Callable[..., Called]
 USED = "train/fight_01"
@@ -169,7 +169,7 @@ class TestTheCommandLine:
     def test_a_scorer_whose_threshold_was_edited(
         self, demo: Demo, tmp_path: Path, hiprobe: Hiprobe
     ) -> None:
-        shutil.copytree(demo.folder / "scorer", tmp_path / "scorer")
+        copy_scorer(demo.folder / "scorer", tmp_path / "scorer")
         record = read_json(tmp_path / "scorer" / "scorer.json")
         write_json(tmp_path / "scorer" / "scorer.json", {**record, "mu": record["mu"] + 0.01})
         called = hiprobe("plan", demo.config, "--set", f"run.scorer={tmp_path / 'scorer'}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -16,14 +15,14 @@ from manifests.schema import PROBING_SCORES, RUN_INTERVALS, SENSITIVITY
 from manifests.table import read_table, write_table
 from stages.probes.training import fitted_files
 from tests.conftest import Called, Demo
-from tests.training import as_written_before
+from tests.training import as_written_before, copy_scorer
 
 Hiprobe = Callable[..., Called]
 
 
 def given(demo: Demo, folder: Path, *, held_out: bool) -> Path:
     """The scorer of a finished run as a colleague hands it on, with held-out scores or without."""
-    shutil.copytree(demo.folder / "scorer", folder)
+    copy_scorer(demo.folder / "scorer", folder)
     path = folder / "probing_scores.parquet"
     columns = read_table(path, PROBING_SCORES).to_pydict()
     scores = (

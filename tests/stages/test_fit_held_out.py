@@ -142,8 +142,9 @@ def test_streaming_gives_what_the_fit_in_memory_gives(tmp_path, balance):
     assert also["loss"] == pytest.approx(said["loss"], rel=1e-12)
 
 
-def test_streaming_never_holds_more_than_one_video(tmp_path, monkeypatch):
-    """Each is read in every pass, and let go before the next one."""
+def test_streaming_never_holds_more_than_one_long_video(tmp_path, monkeypatch):
+    """Each is read in every pass, and let go before the next one; only short ones are read ahead."""
+    monkeypatch.setattr("stages.probes.probing_rows.AHEAD_BYTES", 1)
     videos, alive, most, reads = many_videos(), [0], [0], []
 
     class Watched(np.ndarray):
