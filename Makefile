@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(BIN)/hiprobe demo --out runs/demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The library's own processors, for the tests that compare with them (tests/oracle.py). They need the
 # Python files of torchvision, which hiprobe itself must never see: a folder of their own, no

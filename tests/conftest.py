@@ -24,24 +24,13 @@ from pipeline.cli import main
 HIPROBE = [sys.executable, "-m", "pipeline"]
 
 WAITING = "demonstration"
-"""A fixture that takes minutes: the tests that ask for it share a process, and begin first."""
-
-
-def _group_of(item: pytest.Item) -> str:
-    return WAITING if WAITING in getattr(item, "fixturenames", ()) else item.path.as_posix()
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give every file to one process (`make test` runs two): its fixtures are made once.
-
-    Here, because xdist reads the groups before `pytest_collection_modifyitems` comes to this file.
-    """
-    item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+"""A fixture that takes minutes: the tests that ask for it begin first. (`make test` gives every file to
+one of two processes, so that what its tests share is made once.)"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the longest begin first."""
-    items.sort(key=lambda item: _group_of(item) != WAITING)
+    items.sort(key=lambda item: WAITING not in getattr(item, "fixturenames", ()))
 
 
 @dataclass(frozen=True)
