@@ -22,6 +22,7 @@ import io
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -199,7 +200,7 @@ def opening(root: Path, count: int, delay_s: float) -> None:
         assert rows.all(1).shape == (videos * SEGMENT_COUNT, DIM)
 
     def one_by_one(videos: int) -> float:
-        with patched_threads(1):
+        with one_after_the_other():
             return timed(lambda: read(videos))
 
     read(min(count, 50))
@@ -215,19 +216,14 @@ def opening(root: Path, count: int, delay_s: float) -> None:
 
 
 @contextlib.contextmanager
-def patched_threads(threads: int) -> Iterator[None]:
-    """Read one thing after the other."""
-    before = reading_ahead.ThreadPoolExecutor
-
-    class Fewer(before):  # type: ignore[misc, valid-type]
-        def __init__(self, wanted: int, name: str) -> None:
-            super().__init__(threads, name)
-
-    reading_ahead.ThreadPoolExecutor = Fewer  # type: ignore[misc]
+def one_after_the_other() -> Iterator[None]:
+    """Within this block nothing is read ahead."""
+    before = reading_ahead.TRIED
+    reading_ahead.TRIED = sys.maxsize
     try:
         yield
     finally:
-        reading_ahead.ThreadPoolExecutor = before  # type: ignore[misc]
+        reading_ahead.TRIED = before
 
 
 @contextlib.contextmanager

@@ -68,8 +68,8 @@ class Artifact:
         Every listed file must be there with its size, and a file asked for by its own name must
         have its digest (Parquet and safetensors would give a flipped bit as another number), as the
         record of a Zarr folder must, which says what check sums its shards have: raises
-        DamagedArtifact, naming the file, otherwise. Raises EvictedArtifact where only the record was kept, MissingArtifact
-        where somebody took the artifact out of the store meanwhile.
+        DamagedArtifact, naming the file, otherwise. Raises EvictedArtifact where only the record was
+        kept, MissingArtifact where somebody took the artifact out of the store meanwhile.
         """
         if self.evicted:
             raise evicted(self.name)

@@ -157,7 +157,7 @@ def leftovers(store: Store, roots: Iterable[Root], age_s: float = GUARD_S) -> It
                 if path.is_file() and since >= DRAFT_S:
                     yield Leftover("draft", path, size_of(path), since)
     for path in sorted((staging / PARTS).glob("*")):
-        if not IS_KEY(path.name) or (path.name in reached and not _ismade_at(store, path.name)):
+        if not IS_KEY(path.name) or (path.name in reached and not _is_made(store, path.name)):
             continue
         age = now - _touched(path)
         if age >= age_s:
@@ -205,5 +205,5 @@ def _touched(path: Path) -> float:
     return max([path.stat().st_mtime, *times])
 
 
-def _ismade_at(store: Store, key: str) -> bool:
+def _is_made(store: Store, key: str) -> bool:
     return any(store.find(stage, key) is not None for stage in store.stages())

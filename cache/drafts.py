@@ -21,31 +21,38 @@ Seal = tuple[int, int, int]
 
 
 class EarlyDigests:
-    """Digests files and forces them to the disk in a thread, while others are written."""
+    """Digests files in one thread and forces them to the disk in another, while more are written."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, "digest")
-        self._found: dict[str, Future[tuple[Seal, str]]] = {}
+        self._digesting = ThreadPoolExecutor(1, "digest")
+        self._forcing = ThreadPoolExecutor(1, "sync")
+        self._found: dict[str, tuple[Future[tuple[Seal, str]], Future[None]]] = {}
 
     def add(self, path: Path) -> None:
         """Begin with one file, which nobody will touch any more."""
-        self._found[os.fspath(path)] = self._pool.submit(_digest_and_sync, os.fspath(path))
+        name = os.fspath(path)
+        self._found[name] = (
+            self._digesting.submit(_digest, name),
+            self._forcing.submit(sync_file, name),
+        )
 
     def of(self, path: str) -> str:
         """The digest of a file, waited for where it was begun; computed where it was not.
 
-        Raises the OSError that met the thread: a failed write to the disk is told only once.
+        Raises the OSError that met a thread: a failed write to the disk is told only once.
         """
-        future = self._found.get(path)
-        if future is not None:
-            seal, digest = future.result()
+        if path in self._found:
+            digested, forced = self._found[path]
+            seal, digest = digested.result()
+            forced.result()
             if seal == _seal(path):
                 return digest
         return file_digest(path)
 
     def close(self) -> None:
-        """Let go of the thread; what is not begun is not needed."""
-        self._pool.shutdown(cancel_futures=True)
+        """Let go of the threads; what is not begun is not needed."""
+        for pool in (self._digesting, self._forcing):
+            pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -98,11 +105,9 @@ class Draft:
         return tuple(entries)
 
 
-def _digest_and_sync(path: str) -> tuple[Seal, str]:
+def _digest(path: str) -> tuple[Seal, str]:
     seal = _seal(path)
-    digest = file_digest(path)
-    sync_file(path)
-    return seal, digest
+    return seal, file_digest(path)
 
 
 def _seal(path: str) -> Seal:

@@ -43,9 +43,10 @@ def upload(
         size = commit.bytes + len(content)
         if not dry_run:
             tags = _send_files(artifact, remote, commit, tick)
-            _check_arrival(remote, commit, tags, check)
+            arrived = _check_arrival(remote, commit, tags, check)
             remote.write(f"{place(stage, key)}/{RECORD}", content)
             tick(len(content))
+            _check_alone(remote, commit, content, arrived)
         return Moved(stage, key, MOVED, size, note)
     except DamagedArtifact as error:
         return Moved(stage, key, DAMAGED, message=str(error))
@@ -129,8 +130,10 @@ def _told(blocks: Iterator[bytes], tick: Tick) -> Iterator[bytes]:
         tick(len(block))
 
 
-def _check_arrival(remote: Remote, commit: Commit, tags: Mapping[str, str], check: bool) -> None:
-    """Raise Unreachable where something else has arrived than was sent."""
+def _check_arrival(
+    remote: Remote, commit: Commit, tags: Mapping[str, str], check: bool
+) -> dict[str, Seen]:
+    """The files as they have arrived; raises Unreachable where something else has than was sent."""
     folder = place(commit.stage, commit.key)
     seen = remote.files(folder)
     for entry in commit.files:
@@ -145,6 +148,26 @@ def _check_arrival(remote: Remote, commit: Commit, tags: Mapping[str, str], chec
                 f"{commit.stage}/{commit.key}: {entry.path} has not arrived in {remote.shown} as it "
                 "was sent: push again"
             )
+    return {entry.path: seen[entry.path] for entry in commit.files}
+
+
+def _check_alone(
+    remote: Remote, commit: Commit, content: bytes, arrived: Mapping[str, Seen]
+) -> None:
+    """Raise Unreachable where somebody sent other content for this key at the same time.
+
+    Whoever puts his record last looks last at the files: so one of the two sees it, takes his record
+    away again and begins anew. Only where files have tags: sizes alone say nothing.
+    """
+    folder = place(commit.stage, commit.key)
+    seen = remote.files(folder) if any(found.tag for found in arrived.values()) else arrived
+    if any(seen.get(path) != found for path, found in arrived.items()):
+        if remote.record(commit.stage, commit.key) == content:
+            remote.remove(f"{folder}/{RECORD}")
+        raise Unreachable(
+            f"{commit.stage}/{commit.key}: somebody pushed other content for it to {remote.shown} at "
+            "the same time: push again"
+        )
 
 
 def _first_damaged(remote: Remote, commit: Commit) -> str:

@@ -63,7 +63,7 @@ def described(
         ),
         "videos": len(rows),
         "segments": sum(rows.values()),
-        "failed": sum(len(plans[s].failed) + len(plans[s].blocked) for s in ("forward",)),
+        "failed": len(plans["forward"].failed) + len(plans["forward"].blocked),
         "made": [times[0], times[-1]],
         "packages": dict(records[-1].environment.get("packages", {})),
     }

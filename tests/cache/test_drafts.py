@@ -65,7 +65,7 @@ def test_one_that_was_touched_after_all_is_digested_again(store: Store, change: 
         path.write_bytes(b"before")
         os.utime(path, ns=(1, 1))
         draft.finished(path)
-        draft.early._found[str(path)].result()
+        draft.early.of(str(path))
         if change == "removed":
             path.unlink()
         elif change == "other file":

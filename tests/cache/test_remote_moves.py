@@ -685,30 +685,71 @@ def test_pushes_at_once_of_one_content_agree(tmp_path: Path, ours: Store, kind: 
 
 
 def test_pushes_at_once_of_two_contents_leave_one_whole(tmp_path: Path) -> None:
-    """On S3: whoever puts his record has just seen that the payload is his own."""
+    """On S3: whoever puts his record last sees that the payload is not his own."""
     stores = [Store.open(tmp_path / name) for name in "ab"]
-    artifacts = [publish(s, 1, c) for s, c in zip(stores, (PAYLOAD, OTHER), strict=True)]
-    for round_ in range(3):
-        with place_of("s3", tmp_path) as place:
-            remote = place.remote()
-            remote.make()
+    with place_of("s3", tmp_path) as place:
+        remote = place.remote()
+        remote.make()
+        for round_ in range(ROUNDS):
+            artifacts = [
+                publish(s, round_, c) for s, c in zip(stores, (PAYLOAD, OTHER), strict=True)
+            ]
             ready = threading.Barrier(2)
 
-            def push(artifact: Artifact, remote: Remote = remote, ready: Any = ready) -> str:
+            def push(artifact: Artifact, ready: Any = ready) -> None:
                 ready.wait()
-                try:
-                    return upload(artifact, remote).outcome
-                except Unreachable:
-                    return "again"
+                push_until_it_is_said(artifact, remote)
 
             with ThreadPoolExecutor(2) as pool:
-                said = list(pool.map(push, artifacts))
-            if set(said) == {"again"}:
-                continue  # both saw the other's bytes, and nothing was committed
-            fresh = Store.open(tmp_path / f"fresh{round_}")
-            moved = download(remote, "decode", artifacts[0].key, fresh)
-            assert moved.outcome == MOVED, (said, moved)
+                list(pool.map(push, artifacts))
+            fresh = Store.open(tmp_path / "fresh")
+            assert download(remote, "decode", artifacts[0].key, fresh).outcome == MOVED
             assert findings(fresh) == []
+
+
+ROUNDS = 12
+
+
+def test_a_push_of_other_content_at_any_request_of_another_leaves_one_whole(tmp_path: Path) -> None:
+    stores = [Store.open(tmp_path / name) for name in "ab"]
+    with place_of("s3", tmp_path) as place:
+        other = place.remote()
+        other.make()
+        for at in itertools.count(1):
+            first, second = (
+                publish(s, at, c) for s, c in zip(stores, (PAYLOAD, OTHER), strict=True)
+            )
+            requests = itertools.count(1)
+
+            def before(
+                plain: Any, at: int = at, second: Artifact = second, n: Any = requests
+            ) -> Any:
+                def call(*words: Any, **named: Any) -> Any:
+                    if next(n) == at:
+                        upload(second, other)
+                    return plain(*words, **named)
+
+                return call
+
+            remote = place.remote()
+            for name in ("record", "files", "send", "write", "remove"):
+                setattr(remote, name, before(getattr(remote, name)))
+            push_until_it_is_said(first, remote)
+            fresh = Store.open(tmp_path / "fresh")
+            moved = download(place.remote(), "decode", first.key, fresh)
+            assert (moved.outcome, findings(fresh)) == (MOVED, []), (at, moved)
+            if next(requests) <= at:
+                break
+    assert at > 5
+
+
+def push_until_it_is_said(artifact: Artifact, remote: Remote) -> None:
+    """As `hiprobe cache push` does, but as often as it takes."""
+    for _ in range(20):
+        with contextlib.suppress(Unreachable):
+            upload(artifact, remote)
+            return
+    pytest.fail("twenty times in a row")
 
 
 def test_a_broken_connection_is_made_anew(tmp_path: Path, ours: Store, theirs: Store) -> None:
