@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cache.digest import read_json
+from tests.clean_copy import clean_copy
 from tests.conftest import Demo
 
 pytestmark = pytest.mark.timeout(900)
@@ -38,15 +39,7 @@ def bash(script: str, folder: Path, path: str) -> str:
 def test_it_installs(tmp_path: Path) -> None:
     if not os.environ.get("HIPROBE_INSTALL"):
         pytest.skip("needs the network and minutes: set HIPROBE_INSTALL=1, as .ci/run does")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=False
-    )  # fmt: skip
-    if listed.returncode:
-        pytest.skip("needs git: a clean copy of the files is installed")
-    for name in listed.stdout.decode().rstrip("\0").split("\0"):
-        if (ROOT / name).is_file():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / name)
+    clean_copy(tmp_path)
     assert "hiprobe" in bash(INSTALL, tmp_path, str(Path(sys.executable).parent))
     # What was installed is whole: the checkpoint and the report's templates are in the package.
     code = "import demo.checkpoint as c; print(sorted(p.name for p in c.CHECKPOINT.iterdir()))"

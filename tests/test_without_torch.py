@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,8 +18,9 @@ import pytest
 
 from pipeline.graph import GRAPH
 from pipeline.packages import MODELS, NEEDED
-from tests.conftest import Demo, call
-from tests.pipeline.test_bundle import RESULTS, manifest
+from tests.clean_copy import clean_copy
+from tests.conftest import Demo
+from tests.pipeline.bundles import RESULTS, exported, manifest
 
 ROOT = Path(__file__).parent.parent
 BLOCKED = f"""
@@ -47,10 +47,7 @@ def without(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def bundle(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bundle") / "layer"
-    called = call("cache", "export", demo.config, "--out", out, "--quiet")
-    assert called.code == 0, called.out
-    return out
+    return exported(demo, tmp_path_factory.mktemp("bundle") / "layer")
 
 
 def test_a_run_from_a_bundle_gives_what_the_whole_run_gave(
@@ -164,15 +161,7 @@ def test_the_extra_brings_them_and_nothing_else_does() -> None:
 def test_an_environment_without_them(demo: Demo, bundle: Path, tmp_path: Path) -> None:
     if not os.environ.get("HIPROBE_INSTALL"):
         pytest.skip("needs the network and minutes: set HIPROBE_INSTALL=1, as .ci/run does")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=False
-    )  # fmt: skip
-    if listed.returncode:
-        pytest.skip("needs git: a clean copy of the files is installed")
-    for name in listed.stdout.decode().rstrip("\0").split("\0"):
-        if (ROOT / name).is_file():
-            (tmp_path / "src" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / "src" / name)
+    clean_copy(tmp_path / "src")
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     binaries = tmp_path / "venv" / "bin"
     for words in (

@@ -207,3 +207,15 @@ def start(code: str, *args: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def at(artifact: Artifact, name: str = "") -> str:
+    return f"{artifact.stage}/{artifact.key[:2]}/{artifact.key}/{name}".rstrip("/")
+
+
+def begun(store: Store) -> list[Path]:
+    return list((store.root / "staging").glob("parts/*/*"))
+
+
+FULL = {**PAYLOAD, "empty.bin": b"", "deep/er/notes.txt": b"n" * 300}
+OTHER = {**PAYLOAD, "table.bin": bytes(range(1, 201))}

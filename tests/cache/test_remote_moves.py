@@ -2,145 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import itertools
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import cache.download
 import cache.remote
 import cache.upload
 from cache.artifact import Artifact
 from cache.download import download
-from cache.errors import RunStopped, StoreTooNew, Unreachable
+from cache.errors import RunStopped, Unreachable
 from cache.eviction import evict
 from cache.moved import ABSENT, DAMAGED, DIFFERS, EVICTED, MOVED, PRESENT
 from cache.remote import Remote
 from cache.store import Store
 from cache.upload import upload
+from tests.cache.lines import behind
 from tests.cache.remotes import KINDS, Place, http_url, place_of
 from tests.cache.stores import (
+    FULL,
+    OTHER,
     PAYLOAD,
+    at,
+    begun,
     findings,
-    flip,
-    forge,
     key_of,
     payload_of,
-    plain_json,
     publish,
-    record_of,
-    sha,
 )
-
-FULL = {**PAYLOAD, "empty.bin": b"", "deep/er/notes.txt": b"n" * 300}
-OTHER = {**PAYLOAD, "table.bin": bytes(range(1, 201))}
-
-
-@pytest.fixture
-def ours(tmp_path: Path) -> Store:
-    return Store.open(tmp_path / "ours")
-
-
-@pytest.fixture
-def theirs(tmp_path: Path) -> Store:
-    return Store.open(tmp_path / "theirs")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    """An empty remote store in memory."""
-    with place_of("memory", tmp_path / "place") as place:
-        place.remote().make()
-        yield place
-
-
-def at(artifact: Artifact, name: str = "") -> str:
-    return f"{artifact.stage}/{artifact.key[:2]}/{artifact.key}/{name}".rstrip("/")
-
-
-def begun(store: Store) -> list[Path]:
-    return list((store.root / "staging").glob("parts/*/*"))
-
-
-class Line:
-    """A file system behind a line that breaks for good after so many calls, or bytes."""
-
-    def __init__(self, fs: Any, *, calls: int = 1 << 60, count: int = 1 << 60) -> None:
-        self._fs, self.calls, self.left = fs, calls, count
-        self.passed = 0
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._fs, name)
-        if not callable(found) or name.startswith("_"):
-            return found
-
-        def call(*args: Any, **options: Any) -> Any:
-            self.calls -= 1
-            if self.calls < 0:
-                raise OSError(errno.EPIPE, "the line broke")
-            if name == "pipe_file":
-                self.let(len(args[1]))  # objects are seen whole or not at all
-            return found(*args, **options)
-
-        return call
-
-    def open(self, *args: Any, **options: Any) -> Any:
-        return File(self, self._fs.open(*args, **options))
-
-    def let(self, count: int) -> int:
-        """How many of these bytes pass; raises where none does."""
-        passing = min(count, self.left)
-        self.left -= passing
-        self.passed += passing
-        if passing < count:
-            raise OSError(errno.EPIPE, "the line broke")
-        return passing
-
-
-class File:
-    def __init__(self, line: Line, file: Any) -> None:
-        self._line, self._file = line, file
-
-    def __enter__(self) -> File:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-    def read(self, count: int) -> bytes:
-        block: bytes = self._file.read(min(count, self._line.left) or 1)
-        self._line.let(len(block) if self._line.left else 1)
-        return block
-
-    def write(self, block: bytes) -> None:
-        self._file.write(block[: self._line.left])
-        self._line.let(len(block))
-
-
-def behind(place: Place, **limits: int) -> tuple[Remote, Line]:
-    remote = place.remote()
-    line = Line(remote._shared, **limits)
-    remote._shared = line
-    return remote, line
-
-
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache.remote, "BLOCK", 50)
-    monkeypatch.setattr(cache.upload, "BLOCK", 50)
-
 
 # There and back
 
@@ -316,215 +211,6 @@ def test_on_s3_a_second_push_sends_only_what_has_not_arrived(tmp_path: Path, our
         assert first[0] in sent
 
 
-# Damage
-
-
-DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
-    "a flipped bit": lambda c: c[:3] + bytes([c[3] ^ 16]) + c[4:],
-    "truncated": lambda c: c[:-1],
-    "emptied": lambda c: b"",
-    "longer": lambda c: c + b"x",
-    "deleted": lambda c: None,
-}
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "damage"),
-    [
-        *itertools.product(["memory"], ["table.bin", "states.zarr/c/1", "commit.json"], DAMAGES),
-        ("s3", "table.bin", "a flipped bit"),
-        ("s3", "commit.json", "emptied"),
-    ],
-)
-def test_a_damaged_remote_object_is_refused_and_named(
-    tmp_path: Path, ours: Store, theirs: Store, kind: str, name: str, damage: str
-) -> None:
-    artifact = publish(ours, 1)
-    with place_of(kind, tmp_path / "place") as place:
-        remote = place.remote()
-        remote.make()
-        upload(artifact, remote)
-        path = at(artifact, name)
-        bad = DAMAGES[damage](place.read(path))
-        place.remove(path) if bad is None else place.write(path, bad)
-        moved = download(remote, "decode", artifact.key, theirs)
-        if (name, damage) == ("commit.json", "deleted"):
-            assert moved.outcome == ABSENT  # without its record there is no artifact
-        else:
-            assert moved.outcome == DAMAGED
-            assert f"decode/{artifact.key}" in moved.message
-            assert name in moved.message
-            assert remote.shown in moved.message
-        assert theirs.record("decode", artifact.key) is None
-        assert theirs.keys("decode") == []
-        assert not begun(theirs)
-        # A push from a store that holds it puts it right.
-        assert upload(artifact, remote, check=True).outcome == MOVED
-        assert download(remote, "decode", artifact.key, theirs).outcome == MOVED
-        assert findings(theirs) == []
-
-
-@given(st.data())
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_no_flipped_bit_and_no_cut_of_any_object_arrives(
-    place: Place, ours: Store, theirs: Store, data: st.DataObject
-) -> None:
-    artifact = ours.find("decode", key_of(1)) or publish(ours, 1)
-    upload(artifact, place.remote(), check=True)
-    name = data.draw(st.sampled_from([*PAYLOAD, "commit.json"]))
-    content = place.read(at(artifact, name))
-    where = data.draw(st.integers(0, 8 * len(content) - 1))
-    bad = bytearray(content)
-    bad[where // 8] ^= 1 << where % 8
-    if data.draw(st.booleans()):
-        bad = bytearray(content[: where // 8])
-    place.write(at(artifact, name), bytes(bad))
-    moved = download(place.remote(), "decode", artifact.key, theirs)
-    assert moved.outcome == DAMAGED
-    assert name in moved.message
-    assert theirs.keys("decode") == []
-
-
-def test_an_artifact_under_the_key_of_another_is_refused(
-    place: Place, ours: Store, theirs: Store
-) -> None:
-    first, second = publish(ours, 1), publish(ours, 2)
-    for name in (*PAYLOAD, "commit.json"):
-        place.write(at(second, name), (first.path / name).read_bytes())
-        place.write(f"score/{first.key[:2]}/{first.key}/{name}", (first.path / name).read_bytes())
-    for stage, key in (("decode", second.key), ("score", first.key)):
-        moved = download(place.remote(), stage, key, theirs)
-        assert moved.outcome == DAMAGED
-        assert f"that of decode/{first.key}" in moved.message
-    assert theirs.stages() == []
-
-
-PATHS = ["../../../../escaped", "/tmp/escaped", "a/../../escaped", "a\\..\\escaped", "commit.json",
-         "a//b", "./a", "", "nul\0byte", "line\nbreak"]  # fmt: skip
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_a_forged_record_leaves_its_folder_nowhere(
-    tmp_path: Path, place: Place, ours: Store, theirs: Store, path: str
-) -> None:
-    content = b"evil"
-    artifact = publish(ours, 1, {"table.bin": content})
-    entry = {**record_of(artifact.path)["files"][0], "path": path}
-    digest = sha(plain_json([[path, sha(content)]]))
-    forge(artifact.path, files=[entry], digest=digest)
-    place.write(at(artifact, "commit.json"), (artifact.path / "commit.json").read_bytes())
-    if path and path != "commit.json" and "\0" not in path:
-        place.write(at(artifact) + "/" + path, content)
-    before = {
-        p for p in tmp_path.rglob("*") if "staging" not in p.parts and "claims" not in p.parts
-    }
-    moved = download(place.remote(), "decode", artifact.key, theirs)
-    assert moved.outcome == DAMAGED
-    assert "is not a path inside" in moved.message or "with the name of" in moved.message
-    after = {p for p in tmp_path.rglob("*") if "staging" not in p.parts and "claims" not in p.parts}
-    assert after == before
-    assert not Path("/tmp/escaped").exists()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"bytes": -1},
-        {"bytes": "200"},
-        {"bytes": 2.5},
-        {"sha256": "x" * 64},
-        {"sha256": 5},
-        {"extra": 1},
-        {"twice": True},
-        {"folder": True},
-    ],
-)
-def test_a_forged_list_of_files_is_refused(
-    place: Place, ours: Store, theirs: Store, change: dict[str, Any]
-) -> None:
-    artifact = publish(ours, 1, {"table.bin": b"x" * 200})
-    entry = record_of(artifact.path)["files"][0]
-    files = [{**entry, **change}]
-    if change == {"twice": True}:
-        files = [entry, entry]
-    if change == {"folder": True}:
-        files = [entry, {**entry, "path": "table.bin/inner"}]
-    digest = sha(plain_json(sorted([f["path"], f["sha256"]] for f in files)))
-    forge(artifact.path, files=files, digest=digest)
-    for name in ("table.bin", "commit.json"):
-        place.write(at(artifact, name), (artifact.path / name).read_bytes())
-    moved = download(place.remote(), "decode", artifact.key, theirs)
-    assert moved.outcome == DAMAGED
-    assert theirs.keys("decode") == []
-
-
-def test_a_record_whose_content_digest_is_made_up_is_refused(
-    place: Place, ours: Store, theirs: Store
-) -> None:
-    artifact = publish(ours, 1)
-    upload(artifact, place.remote())
-    forge(artifact.path, digest="0" * 64)
-    place.write(at(artifact, "commit.json"), (artifact.path / "commit.json").read_bytes())
-    assert "does not follow" in download(place.remote(), "decode", artifact.key, theirs).message
-    # And what is damaged here is not pushed either.
-    assert upload(artifact, place.remote()).outcome == DAMAGED
-
-
-def test_a_record_of_a_newer_format_is_refused_by_number(
-    place: Place, ours: Store, theirs: Store
-) -> None:
-    artifact = publish(ours, 1)
-    forge(artifact.path, format=2)
-    place.write(at(artifact, "commit.json"), (artifact.path / "commit.json").read_bytes())
-    with pytest.raises(StoreTooNew, match="format 2"):
-        download(place.remote(), "decode", artifact.key, theirs)
-
-
-def test_a_server_that_sends_without_end_does_not_fill_the_disk(
-    place: Place, ours: Store, theirs: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    artifact = publish(ours, 1)
-    upload(artifact, place.remote())
-    remote = place.remote()
-    plain = remote.blocks
-    sent: list[int] = []
-    endless = (sent.append(n) or b"x" * 100 for n in range(1000))  # type: ignore[func-returns-value]
-    monkeypatch.setattr(
-        remote, "blocks", lambda p: plain(p) if p.endswith("commit.json") else endless
-    )
-    moved = download(remote, "decode", artifact.key, theirs)
-    assert "more than" in moved.message
-    assert len(sent) == 1  # preview.webp has 9 bytes
-
-
-@pytest.mark.parametrize("name", ["table.bin", "preview.webp", "commit.json"])
-def test_what_is_damaged_here_is_never_pushed(place: Place, ours: Store, name: str) -> None:
-    artifact = publish(ours, 1)
-    flip(artifact.path / name, 27)
-    moved = upload(Store(ours.root).artifact("decode", artifact.key), place.remote())
-    assert moved.outcome == DAMAGED
-    assert name in moved.message
-    assert at(artifact, "commit.json") not in place.files()
-    assert at(artifact, "table.bin") not in place.files() or name != "table.bin"
-
-
-@pytest.mark.parametrize("name", ["table.bin", "states.zarr"])
-def test_a_link_in_a_payload_is_followed_neither_way(
-    tmp_path: Path, place: Place, ours: Store, theirs: Store, name: str
-) -> None:
-    artifact = publish(ours, 1)
-    shutil.move(artifact.path / name, tmp_path / "secret")
-    (artifact.path / name).symlink_to(tmp_path / "secret")
-    pushed = upload(artifact, place.remote())
-    assert pushed.outcome == DAMAGED
-    assert "is a link" in pushed.message
-    pulled = download(Remote(cache.remote.Address(str(ours.root))), "decode", artifact.key, theirs)
-    assert pulled.outcome == DAMAGED
-    assert "is a link" in pulled.message
-
-
 # What is there
 
 
@@ -613,143 +299,6 @@ def test_a_disk_that_is_too_small_is_said_before(
     size = sum(map(len, PAYLOAD.values()))
     with pytest.raises(RunStopped, match=f"has {size} bytes, 100 are free"):
         download(place.remote(), "decode", artifact.key, theirs)
-
-
-# At once
-
-
-@contextmanager
-def no_claims(store: Store) -> Iterator[None]:
-    """Everybody gets every claim, as where O_EXCL does not hold what it promises."""
-    with pytest.MonkeyPatch.context() as patch:
-
-        @contextmanager
-        def hold(name: str) -> Iterator[bool]:
-            yield True
-
-        patch.setattr(store.claims, "hold", hold)
-        yield
-
-
-@pytest.mark.parametrize("claims", [True, False])
-def test_pulls_at_once_agree(
-    place: Place, ours: Store, tmp_path: Path, small_blocks: None, claims: bool
-) -> None:
-    artifacts = [publish(ours, n, FULL) for n in range(4)]
-    for artifact in artifacts:
-        upload(artifact, place.remote())
-    total = sum(sum(map(len, FULL.values())) + (a.path / "commit.json").stat().st_size
-                for a in artifacts)  # fmt: skip
-    for round_ in range(3):
-        store = Store.open(tmp_path / f"round{round_}")
-        remote, line = behind(place)
-        ready = threading.Barrier(4)
-
-        def pull(one: Store, remote: Remote = remote, ready: Any = ready) -> list[str]:
-            ready.wait()
-            with contextlib.nullcontext() if claims else no_claims(one):
-                return [download(remote, "decode", a.key, one).outcome for a in artifacts]
-
-        with ThreadPoolExecutor(4) as pool:
-            said = list(pool.map(pull, [Store(store.root) for _ in range(4)]))
-        for outcomes in zip(*said, strict=True):
-            assert set(outcomes) <= {MOVED, PRESENT}
-            assert outcomes.count(MOVED) == 1 or not claims
-        assert line.passed == total or not claims
-        assert findings(store) == []
-        assert [payload_of(store.artifact("decode", a.key).path) for a in artifacts] == [FULL] * 4
-        assert not begun(store)
-
-
-def test_a_pull_waits_for_whoever_makes_the_same(place: Place, ours: Store, theirs: Store) -> None:
-    artifact = publish(ours, 1)
-    upload(artifact, place.remote())
-    with theirs.claims.hold(f"decode~{artifact.key}"), ThreadPoolExecutor(1) as pool:
-        moving = pool.submit(download, place.remote(), "decode", artifact.key, Store(theirs.root))
-        publish(theirs, 1)
-        assert moving.result(timeout=10).outcome == PRESENT
-
-
-@pytest.mark.parametrize("kind", ["memory", "s3"])
-def test_pushes_at_once_of_one_content_agree(tmp_path: Path, ours: Store, kind: str) -> None:
-    artifact = publish(ours, 1, FULL)
-    with place_of(kind, tmp_path) as place:
-        remote = place.remote()
-        remote.make()
-        with ThreadPoolExecutor(4) as pool:
-            said = [pool.submit(upload, artifact, remote) for _ in range(4)]
-        assert {future.result().outcome for future in said} <= {MOVED, PRESENT}
-        expected = {at(artifact, n): c for n, c in FULL.items()}
-        assert place.files().items() >= expected.items()
-        assert upload(artifact, remote, check=True).outcome == PRESENT
-
-
-def test_pushes_at_once_of_two_contents_leave_one_whole(tmp_path: Path) -> None:
-    """On S3: whoever puts his record last sees that the payload is not his own."""
-    stores = [Store.open(tmp_path / name) for name in "ab"]
-    with place_of("s3", tmp_path) as place:
-        remote = place.remote()
-        remote.make()
-        for round_ in range(ROUNDS):
-            artifacts = [
-                publish(s, round_, c) for s, c in zip(stores, (PAYLOAD, OTHER), strict=True)
-            ]
-            ready = threading.Barrier(2)
-
-            def push(artifact: Artifact, ready: Any = ready) -> None:
-                ready.wait()
-                push_until_it_is_said(artifact, remote)
-
-            with ThreadPoolExecutor(2) as pool:
-                list(pool.map(push, artifacts))
-            fresh = Store.open(tmp_path / "fresh")
-            assert download(remote, "decode", artifacts[0].key, fresh).outcome == MOVED
-            assert findings(fresh) == []
-
-
-ROUNDS = 12
-
-
-def test_a_push_of_other_content_at_any_request_of_another_leaves_one_whole(tmp_path: Path) -> None:
-    stores = [Store.open(tmp_path / name) for name in "ab"]
-    with place_of("s3", tmp_path) as place:
-        other = place.remote()
-        other.make()
-        for at in itertools.count(1):
-            first, second = (
-                publish(s, at, c) for s, c in zip(stores, (PAYLOAD, OTHER), strict=True)
-            )
-            requests = itertools.count(1)
-
-            def before(
-                plain: Any, at: int = at, second: Artifact = second, n: Any = requests
-            ) -> Any:
-                def call(*words: Any, **named: Any) -> Any:
-                    if next(n) == at:
-                        upload(second, other)
-                    return plain(*words, **named)
-
-                return call
-
-            remote = place.remote()
-            for name in ("record", "files", "send", "write", "remove"):
-                setattr(remote, name, before(getattr(remote, name)))
-            push_until_it_is_said(first, remote)
-            fresh = Store.open(tmp_path / "fresh")
-            moved = download(place.remote(), "decode", first.key, fresh)
-            assert (moved.outcome, findings(fresh)) == (MOVED, []), (at, moved)
-            if next(requests) <= at:
-                break
-    assert at > 5
-
-
-def push_until_it_is_said(artifact: Artifact, remote: Remote) -> None:
-    """As `hiprobe cache push` does, but as often as it takes."""
-    for _ in range(20):
-        with contextlib.suppress(Unreachable):
-            upload(artifact, remote)
-            return
-    pytest.fail("twenty times in a row")
 
 
 def test_a_broken_connection_is_made_anew(tmp_path: Path, ours: Store, theirs: Store) -> None:

@@ -184,13 +184,7 @@ def race_collections(rng: random.Random, folder: Path) -> Tally:
         *(Child(lambda report, n=n: _plan(store, n, seeds[n], until, report)) for n in range(2)),
         *(Child(lambda report: _collect(store, until, report)) for _ in range(2)),
     ]
-    tally = Tally()
-    for child in children:
-        code = child.wait()
-        for name, *values in child.reports():
-            assert name != "error", values[0]
-            tally.figures[name] += values[0]
-        assert code == 0
+    tally = _tallied(children)
     tally.tried, tally.survived = tally.figures["plans"], tally.figures["kept"]
     assert findings(store) == []
     collect_all(store)
@@ -275,6 +269,16 @@ def read_while_evicted(rng: random.Random, folder: Path) -> Tally:
         report("told", told)
 
     children = [Child(change), Child(read), Child(read)]
+    tally = _tallied(children)
+    tally.tried = tally.survived = tally.figures["read"] + tally.figures["told"]
+    finish_all(store)
+    assert findings(store) == []
+    shutil.rmtree(store.root)
+    return tally
+
+
+def _tallied(children: list[Child]) -> Tally:
+    """What processes counted, together; none of them may have failed."""
     tally = Tally()
     for child in children:
         code = child.wait()
@@ -282,8 +286,4 @@ def read_while_evicted(rng: random.Random, folder: Path) -> Tally:
             assert name != "error", values[0]
             tally.figures[name] += values[0]
         assert code == 0
-    tally.tried = tally.survived = tally.figures["read"] + tally.figures["told"]
-    finish_all(store)
-    assert findings(store) == []
-    shutil.rmtree(store.root)
     return tally

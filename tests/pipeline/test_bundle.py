@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import os
@@ -21,79 +20,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.arrays import Heads, States, shard_rows, write_heads, write_states
-from cache.digest import read_json
-from cache.errors import DamagedArtifact, HiprobeError, StoreTooNew
+from cache.errors import HiprobeError
 from cache.store import Store
 from manifests.bundled import BUNDLED_SEGMENTS, BUNDLED_VIDEOS
 from manifests.schema import RUN_SCORES
 from manifests.table import read_table
 from pipeline.bundles.arrays import Origin, copy_heads, copy_layers
-from pipeline.bundles.contents import array_name, check_bytes, open_bundle, read_sums
+from pipeline.bundles.contents import array_name, check_bytes, read_sums
 from pipeline.bundles.description import dataset_of
 from pipeline.bundles.export import Wanted, export
-from pipeline.bundles.part import part_of
 from pipeline.bundles.readme import SNIPPET
 from pipeline.bundles.tables import anomalous_frames
 from pipeline.commands.options import world_of
 from pipeline.plan import plan_all
 from pipeline.world import Failure, Video
-from tests.cache.stores import failing, flip, unwritable
+from tests.cache.stores import failing, flip
 from tests.conftest import Called, Demo, call
+from tests.pipeline.bundles import chosen, exported, manifest, states_of
 
 Hiprobe = Callable[..., Called]
-RESULTS = (
-    "scores.parquet", "metrics.json", "intervals.parquet", "selection.json", "report.html",
-    "explanations.parquet",
-)  # fmt: skip
-
-
-def exported(demo: Demo, out: Path, *words: object) -> Path:
-    called = call("cache", "export", demo.config, "--out", out, "--quiet", *words)
-    assert called.code == 0, called.out
-    return out
-
-
-@pytest.fixture(scope="module")
-def bundle(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of the chosen layer of the small run; nobody may change it."""
-    return exported(demo, tmp_path_factory.mktemp("bundle") / "layer")
-
-
-@pytest.fixture
-def own(bundle: Path, tmp_path: Path) -> Path:
-    """A copy that a test may change."""
-    shutil.copytree(bundle, tmp_path / "own")
-    return tmp_path / "own"
-
-
-@pytest.fixture
-def colleague(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder where a colleague sits."""
-    (tmp_path / "colleague").mkdir()
-    monkeypatch.chdir(tmp_path / "colleague")
-    return tmp_path / "colleague"
-
-
-def states_of(demo: Demo) -> dict[str, States]:
-    """Hidden states by video id, as the run that was exported has them."""
-    rows = manifest(demo.folder, "forward")
-    store = Store(demo.folder / "store")
-    found = {}
-    for video, (key, _) in rows.items():
-        found[video] = States.open(store.folder("forward", key) / "states.zarr")
-    return found
-
-
-def manifest(results: Path, stage: str) -> dict[str, tuple[str, str]]:
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(results / "manifests" / f"{stage}.parquet").to_pylist()
-    return {row["video_id"]: (row["key"], row["digest"]) for row in rows}
-
-
-def chosen(demo: Demo) -> int:
-    layer: int = read_json(demo.folder / "scorer" / "scorer.json")["layer"]
-    return layer
 
 
 ISOLATED = """
@@ -342,241 +287,6 @@ def test_a_disk_that_is_too_small_is_told_before(
     assert called.code == 1
     assert "bytes or more, 77 are free" in called.out
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("field", "code", "text"),
-    [
-        ("select.method=last", 2, "the choice reads layer 6, the bundle own holds layer 2 alone"),
-        ("sample.segment_frames=12", 2, "sample.segment_frames: the bundle 24, this run 12"),
-        ("forward.test_layers=selected", 2, "forward.test_layers: the bundle 'all'"),
-        ("backbone.identity=abc", 2, "backbone.identity is abc, the bundle own was made by"),
-        ("statistics.bins=17", 0, "statistics reads all layers, the bundle holds layer 2 alone"),
-        ("explain.seed=3", 0, "of explain: the bundle holds no model"),
-    ],
-)
-def test_what_a_bundle_lacks_is_said(
-    own: Path, colleague: Path, hiprobe: Hiprobe, field: str, code: int, text: str
-) -> None:
-    called = hiprobe(
-        "run", "--from-bundle", own, "--quiet", "--until", "explain", "--set", field,
-        "--set", "evaluate.bootstrap=0",
-    )  # fmt: skip
-    assert called.code == code
-    assert text.replace("layer 2", f"layer {open_bundle(own).layers[0]}") in called.out
-
-
-def test_other_settings_give_what_the_whole_run_gives(
-    own_demo: Demo, own: Path, colleague: Path, hiprobe: Hiprobe
-) -> None:
-    """Also with a configuration of one's own, and the states of the store out of reach."""
-    words = ("--quiet", "--set", "fit.c=0.25", "--set", "localize.kappa=0.5", "--until", "evaluate")
-    assert hiprobe("run", own_demo.config, *words).code == 0
-    mine = colleague / "mine.toml"
-    text = (own / "run.toml").read_text().replace('identity = "', 'identity = ""  # "', 1)
-    mine.write_text(text)
-    assert hiprobe("run", mine, "--from-bundle", own, *words).code == 0
-    results = colleague / "runs" / "demo"
-    for name in ("scores.parquet", "metrics.json", "intervals.parquet"):
-        assert (results / name).read_bytes() == (own_demo.folder / name).read_bytes(), name
-    # What it wrote down goes on by itself, from the same bundle.
-    again = hiprobe("plan", results / "config.toml", "--json", "--set", "fit.c=0.25")
-    stages = {stage["stage"]: stage for stage in again.value()["stages"]}
-    assert stages["fit"]["todo"] == stages["forward"]["todo"] == stages["forward"]["blocked"] == 0
-
-
-def test_two_passes_give_what_the_whole_run_gives(
-    own_demo: Demo, colleague: Path, tmp_path: Path, hiprobe: Hiprobe
-) -> None:
-    two = ("--set", "forward.test_layers=selected")
-    assert hiprobe("run", own_demo.config, "--quiet", "--until", "localize", *two).code == 0
-    layer = chosen(own_demo)
-    refused = hiprobe(
-        "cache", "export", own_demo.config, "--out", tmp_path / "b", *two, "--layers",
-        f"{layer},{layer + 1}",
-    )  # fmt: skip
-    assert f"--layers: forward_selected keeps layers {layer}, not {layer + 1}" in refused.out
-    out = exported(own_demo, tmp_path / "b", *two)
-    status = hiprobe("status", "--from-bundle", out, "--json").value()["stages"]
-    (second,) = (s for s in status if s["stage"] == "forward_selected")
-    assert (second["fresh"], second["stores"]) == (12, {str(out): 12})
-    called = hiprobe("run", "--from-bundle", out, "--quiet", "--json", "--until", "localize")
-    assert called.code == 0, called.out
-    results = colleague / "runs" / "demo"
-    for name in ("scores.parquet", "intervals.parquet"):
-        assert (results / name).read_bytes() == (own_demo.folder / name).read_bytes(), name
-    here, there = (
-        plan_all(world_of(folder / "config.toml", two[1:])[0])
-        for folder in (results, own_demo.folder)
-    )
-    for stage in ("index", "sample", "forward", "select", "forward_selected", "fit", "score"):
-        assert here[stage].keys == there[stage].keys
-        assert here[stage].digests == there[stage].digests
-        assert len(here[stage].digests) in (1, 8, 12, 20)
-
-
-def test_a_video_that_failed_is_missed_there_as_it_was_here(
-    own_demo: Demo, colleague: Path, tmp_path: Path, hiprobe: Hiprobe
-) -> None:
-    lost = own_demo.folder / "data/videos/test/fight_02.mp4"
-    lost.write_bytes(lost.read_bytes()[:600])
-    words = ("--quiet", "--until", "evaluate")
-    assert hiprobe("run", own_demo.config, *words).code == 3
-    out = tmp_path / "b"
-    done = hiprobe("cache", "export", own_demo.config, "--out", out, "--quiet")
-    assert "bundle of 19 videos" in done.out
-    assert "1 videos that failed have none" in done.out
-    assert "1 videos failed and have no array" in (out / "README.md").read_text()
-    called = hiprobe("run", "--from-bundle", out, *words)
-    assert called.code == 3
-    assert "FAILED decode of test/fight_02" in called.out
-    for name in ("scores.parquet", "metrics.json"):
-        found = (colleague / "runs" / "demo" / name).read_bytes()
-        assert found == (own_demo.folder / name).read_bytes(), name
-
-
-def test_a_bundle_is_only_read(own: Path, colleague: Path, hiprobe: Hiprobe) -> None:
-    words = ("--quiet", "--until", "localize")
-    with unwritable(own, errno.EROFS):
-        assert hiprobe("run", "--from-bundle", own, *words).code == 0
-    with pytest.raises(OSError, match="Read-only"), unwritable(own, errno.EROFS):
-        (own / "new").mkdir()
-
-
-# Damage, and what comes from others.
-
-
-def test_every_flipped_bit_is_found(own: Path) -> None:
-    files = sorted(p for p in own.rglob("*") if p.is_file())
-    rng = random.Random(7)
-    tried = 0
-    for _ in range(100):
-        path = rng.choice(files)
-        good = path.read_bytes()
-        flip(path, rng.randrange(8 * len(good)))
-        assert call("cache", "check-bundle", own).code in (2, 5), path
-        path.write_bytes(good)
-        tried += 1
-    assert call("cache", "check-bundle", own).code == 0
-    assert tried == 100
-
-
-def test_a_flipped_bit_of_an_array_is_never_another_number(demo: Demo, own: Path) -> None:
-    bundle = open_bundle(own)
-    layer = bundle.layers[0]
-    rng = random.Random(8)
-    for video, (key, _) in sorted(manifest(demo.folder, "forward").items()):
-        part = part_of(bundle, "forward", key, video)
-        assert part is not None
-        expected = States.open(part.file("states.zarr")).layer(layer).tobytes()
-        for name in ("zarr.json", "c/0/0/0"):
-            path = own / "states.zarr" / array_name(video) / name
-            good = path.read_bytes()
-            for _ in range(5):
-                flip(path, rng.randrange(8 * len(good)))
-                with contextlib.suppress(DamagedArtifact, StoreTooNew):
-                    assert States.open(part.file("states.zarr")).layer(layer).tobytes() == expected
-                path.write_bytes(good)
-
-
-def test_files_in_one_another_s_place_are_refused(demo: Demo, own: Path) -> None:
-    bundle = open_bundle(own)
-    one, two = sorted(manifest(demo.folder, "forward").items())[:2]
-    arrays = [own / "states.zarr" / array_name(video) for video, _ in (one, two)]
-    arrays[0].rename(own / "aside")
-    arrays[1].rename(arrays[0])
-    (own / "aside").rename(arrays[1])
-    for video, (key, _) in (one, two):
-        part = part_of(bundle, "forward", key, video)
-        assert part is not None
-        with pytest.raises(DamagedArtifact, match="is not of"):
-            part.file("states.zarr")
-        path = part.record.path / "states.json"
-        path.write_bytes(path.read_bytes().replace(b"abnormal", b"ABNORMAL"))
-        with pytest.raises(DamagedArtifact, match=r"does not hold states\.json"):
-            part.file("states.json")
-
-
-def test_an_array_that_is_damaged_is_a_failure_and_no_score(
-    own: Path, colleague: Path, hiprobe: Hiprobe
-) -> None:
-    path = own / "states.zarr" / array_name("test/fight_02") / "c/0/0/0"
-    flip(path, 4000)
-    called = hiprobe("run", "--from-bundle", own, "--quiet", "--until", "localize")
-    assert called.code == 3
-    assert "FAILED score of test/fight_02" in called.out
-    scored = read_table(colleague / "runs/demo/scores.parquet", RUN_SCORES)
-    assert "test/fight_02" not in scored["video_id"].to_pylist()
-
-
-@pytest.mark.parametrize(
-    ("harm", "code", "text"),
-    [
-        (lambda b: (b / "bundle.json").unlink(), 2, "is not a bundle: it has no bundle.json"),
-        (lambda b: (b / "SHA256SUMS").unlink(), 5, "SHA256SUMS cannot be read"),
-        (lambda b: (b / "run.toml").unlink(), 5, "run.toml is missing or no plain file"),
-        (lambda b: (b / "segments.parquet").write_bytes(b""), 5, "it was written with"),
-        (lambda b: shutil.rmtree(b / "artifacts" / "decode"), 5, "is missing or no plain file"),
-        (lambda b: _outside(b / "states.zarr/test%2Ffight_02"), 5, "is missing or no plain file"),
-        (lambda b: _outside(b / "dataset.json"), 5, "dataset.json is missing or no plain file"),
-        (lambda b: _replace(b / "SHA256SUMS", "  run.toml", "  ../run.toml"), 5, "names no file"),
-        (lambda b: _replace(b / "SHA256SUMS", "  run.toml", "  /etc/passwd"), 5, "names no file"),
-        (lambda b: _replace(b / "bundle.json", '_bundle":1', '_bundle":2'), 2, "bundle format 2"),
-        (lambda b: _replace(b / "bundle.json", '"layers":[', '"layerz":['), 5, "does not have"),
-        (lambda b: _replace(b / "run.toml", "[fit]", "[fot]"), 5, "run.toml does not have"),
-        (lambda b: (b / "bundle.json").write_text("[" * 99_999), 5, "cannot be read"),
-    ],
-)
-def test_what_is_no_whole_bundle_is_refused(
-    own: Path, colleague: Path, hiprobe: Hiprobe, harm: Callable[[Path], Any], code: int, text: str
-) -> None:
-    harm(own)
-    called = hiprobe("plan", "--from-bundle", own)
-    assert called.code == code, called.out
-    assert text in called.out
-    assert not list(colleague.iterdir())
-
-
-def _replace(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-
-
-def _outside(path: Path) -> None:
-    """A file, or a folder, that is a link to the very same elsewhere."""
-    elsewhere = next(p for p in path.parents if p.name == "own").parent / "elsewhere"
-    path.rename(elsewhere)
-    path.symlink_to(elsewhere)
-
-
-def test_a_listing_with_a_path_that_leads_out_is_refused(own: Path, colleague: Path) -> None:
-    """Whoever makes a bundle up can give every file its digest: what it says is looked at, too."""
-    from cache.keys import canonical, hash_of
-
-    dataset = read_json(own / "dataset.json")
-    dataset["listing"][0][1] = "../../etc/passwd"
-    _forge(own, "dataset.json", canonical(dataset) + "\n")
-    said = {**read_json(own / "bundle.json"), "listing": hash_of(dataset["listing"])}
-    said["bytes"] += (own / "dataset.json").stat().st_size - _SIZES.pop()
-    _forge(own, "bundle.json", canonical(said) + "\n")
-    called = call("plan", "--from-bundle", own)
-    assert called.code == 2
-    assert "is no path of a video" in called.out
-
-
-_SIZES: list[int] = []
-
-
-def _forge(own: Path, name: str, text: str) -> None:
-    import hashlib
-
-    _SIZES.append((own / name).stat().st_size)
-    (own / name).write_text(text)
-    lines = (own / "SHA256SUMS").read_text().splitlines()
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    lines = [f"{digest}  {name}" if line.endswith(f"  {name}") else line for line in lines]
-    (own / "SHA256SUMS").write_text("\n".join(lines) + "\n")
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True))
