@@ -27,8 +27,9 @@ import torch
 
 from benchmarks.forward_ways import FPS, Bench, measure
 from benchmarks.random_backbone import SIZES, write_folder
+from pipeline.asked import Options
 from pipeline.progress import Progress, size
-from pipeline.run import Options, run
+from pipeline.run import run
 from stages.backbones.cost import cost_of, tokens_of
 from stages.backbones.shape import shape_of
 from tests.small_world import Clip, write_video

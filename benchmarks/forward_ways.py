@@ -27,12 +27,13 @@ from benchmarks.random_backbone import RandomInternVL
 from cache.store import Store
 from manifests import schema
 from manifests.table import read_table
+from pipeline.asked import Options
 from pipeline.assemble import backbone_reference
 from pipeline.config import Config, make_config
 from pipeline.gather import Choices, gather
 from pipeline.plan import plan_all
 from pipeline.progress import Progress
-from pipeline.run import Options, run
+from pipeline.run import run
 from stages.backbones import load
 from stages.backbones.contract import Picture, Prompt, Wanted
 from stages.backbones.multimodal import Multimodal

@@ -30,6 +30,7 @@ from cache.commit import RECORD, Commit, content_digest
 from cache.keys import canonical
 from cache.store import Store
 from pipeline import outputs
+from pipeline.asked import Options
 from pipeline.config import load_config
 from pipeline.gather import Choices, gather
 from pipeline.graph import GRAPH
@@ -37,7 +38,7 @@ from pipeline.inputs import Inputs
 from pipeline.plan import plan_stage
 from pipeline.progress import Progress
 from pipeline.record import write_manifest
-from pipeline.run import Options, run
+from pipeline.run import run
 from pipeline.values import recipe_of_node
 
 LIMIT = """

@@ -20,11 +20,12 @@ from demo.checkpoint import copy_checkpoint
 from demo.dataset import TRAIN, draw_dataset, write_dataset
 from manifests.schema import SELECTION
 from manifests.table import read_table
+from pipeline.asked import Options
 from pipeline.config import Config, changed, load_config
 from pipeline.demonstration import acts_seen, demo_config
 from pipeline.outputs import read_metrics
 from pipeline.progress import Progress
-from pipeline.run import Options, run
+from pipeline.run import run
 
 DRAWS = 5
 

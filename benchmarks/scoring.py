@@ -33,13 +33,14 @@ from cache.digest import write_json
 from cache.store import Store
 from manifests.schema import SEGMENTS
 from manifests.table import table_digest, write_table
+from pipeline.asked import Options
 from pipeline.config import load_config
 from pipeline.gather import Choices, gather
 from pipeline.graph import NODES
 from pipeline.inputs import Inputs
 from pipeline.plan import plan_all, plan_stage
 from pipeline.progress import Progress
-from pipeline.run import Options, run
+from pipeline.run import run
 from pipeline.values import recipe_of_node
 
 TEST, TRAIN = 290, 16

@@ -35,13 +35,22 @@ class Artifact:
         except DamagedArtifact as error:
             if not self.path.exists():
                 raise gone(self) from error
-            commit = read_commit(self.path)  # it may have been made again between the two looks
+            commit = self._again()
         if (commit.stage, commit.key) != (self.stage, self.key):
             raise DamagedArtifact(
                 f"artifact {self.name}: its record is that of {commit.stage}/{commit.key}; "
-                "`hiprobe cache repair` sets it aside and the next run makes it again"
+                "`hiprobe cache repair` sets it aside and the next run makes it again",
+                self.name,
             )
         return commit
+
+    def _again(self) -> Commit:
+        """The record, which may have been made again after it could not be read."""
+        try:
+            return read_commit(self.path)
+        except DamagedArtifact as error:
+            error.name = self.name
+            raise
 
     @property
     def digest(self) -> str:
@@ -75,14 +84,15 @@ class Artifact:
             raise evicted(self.name)
         listed = [e for e in self.commit.files if e.path == name or e.path.startswith(f"{name}/")]
         if not listed:
-            raise DamagedArtifact(f"artifact {self.name} does not hold {name}")
+            raise DamagedArtifact(f"artifact {self.name} does not hold {name}", self.name)
         for entry in listed:
             check_size(self, entry)
             read = entry.path == name or entry.path.endswith("/zarr.json")
             if read and file_digest(self.path / entry.path) != entry.sha256:
                 raise DamagedArtifact(
                     f"artifact {self.name}: {entry.path} does not have the digest of its record; "
-                    "`hiprobe cache repair --full` sets it aside and the next run makes it again"
+                    "`hiprobe cache repair --full` sets it aside and the next run makes it again",
+                    self.name,
                 )
         return self.path / name
 
@@ -105,7 +115,8 @@ def check_size(artifact: Artifact, entry: FileEntry) -> None:
             raise gone(artifact)
         raise DamagedArtifact(
             f"artifact {artifact.name}: {entry.path} should have {entry.bytes} bytes, found "
-            f"{found}; `hiprobe cache repair` sets it aside and the next run makes it again"
+            f"{found}; `hiprobe cache repair` sets it aside and the next run makes it again",
+            artifact.name,
         )
 
 

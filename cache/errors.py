@@ -66,6 +66,11 @@ class EvictedArtifact(MissingArtifact):
 class DamagedArtifact(StoreError):
     """A file that a commit lists is gone, or is not what the commit says."""
 
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+        """<stage>/<key> of the artifact; empty where it is none of a store."""
+
 
 class Unreachable(HiprobeError):
     """A remote store cannot be reached, or the connection broke off; what has arrived stays."""

@@ -149,9 +149,9 @@ def run(
     as_json: bool,
 ) -> None:
     """Make everything that is missing, and nothing else."""
+    from pipeline.asked import Options, check_stage
     from pipeline.gather import Choices
     from pipeline.progress import Progress
-    from pipeline.run import Options, check_stage
     from pipeline.run import run as run_pipeline
     from pipeline.view import summary_text, summary_value
 
@@ -197,9 +197,9 @@ def why(
     config: Path, stage: str, video: str | None, overrides: tuple[str, ...], as_json: bool
 ) -> None:
     """Say which field or input makes a stage, or one video of it, run again."""
+    from pipeline.asked import check_stage
     from pipeline.plan import plan_all
     from pipeline.record import read_previous
-    from pipeline.run import check_stage
     from pipeline.why import explain_item, reasons
     from pipeline.world import DATASET
 
@@ -248,8 +248,8 @@ def show(config: Path | None, bundle: Path | None, as_json: bool) -> None:
 def report(config: Path | None, bundle: Path | None, open_it: bool) -> None:
     """Bring the report up to date and print where it is."""
     from cache.errors import ConfigError
+    from pipeline.asked import Options
     from pipeline.progress import Progress
-    from pipeline.run import Options
     from pipeline.run import run as run_pipeline
 
     settings = settings_of(config, bundle, ())

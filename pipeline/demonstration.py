@@ -14,12 +14,13 @@ import numpy as np
 from demo.breakdown import Acted, breakdown_text, read_acts
 from manifests.schema import RUN_INTERVALS, RUN_SCORES, SELECTION, VIDEOS
 from manifests.table import read_table
+from pipeline.asked import Options
 from pipeline.comparison import compare, comparison_text, write_comparison
 from pipeline.config import Config, load_config
 from pipeline.metrics import metrics_text
 from pipeline.outputs import read_metrics
 from pipeline.progress import Progress, clock
-from pipeline.run import Options, run
+from pipeline.run import run
 from pipeline.toml import render
 from pipeline.variants import FOLDER, Variant, VariantRun, run_variants
 from pipeline.view import summary_text

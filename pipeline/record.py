@@ -96,8 +96,10 @@ def read_failures(results: Path, stages: list[str]) -> dict[str, dict[str, Failu
 
 def state_of(plan: StagePlan) -> str:
     """One digest for what a manifest would say: the same state needs no writing."""
+    # The keys, too: what is made anew under another key may have the same content.
+    fresh = {item: f"{plan.keys[item]} {digest}" for item, digest in plan.digests.items()}
     failed = {f"failed {item}": f"{f.key} {f.attempts}" for item, f in plan.failed.items()}
-    return fold({**plan.digests, **failed})
+    return fold({**fresh, **failed})
 
 
 def write_manifest(

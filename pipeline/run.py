@@ -6,21 +6,27 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 
 from cache import errors
 from cache.atomic import clear_drafts
 from cache.catalog import StageCatalog, save_catalog
-from cache.errors import ConfigError, EvictedArtifact, MissingArtifact, RunStopped
+from cache.errors import (
+    ConfigError,
+    DamagedArtifact,
+    EvictedArtifact,
+    MissingArtifact,
+    RunStopped,
+)
 from cache.roots import planning
 from cache.store import Store
 from cache.trash import recover
+from pipeline.asked import Options, Summary
 from pipeline.assemble import tasks_of, weights_of
 from pipeline.config import Config
 from pipeline.deviations import difference_lines, frame_differences
 from pipeline.engine import Engines
 from pipeline.events import Events
-from pipeline.gather import Choices, gather, with_videos
+from pipeline.gather import gather, with_videos
 from pipeline.graph import GRAPH, NODES, Node
 from pipeline.needs import refuse_short
 from pipeline.outputs import write_outputs
@@ -38,7 +44,6 @@ from pipeline.task import Outcome, Task
 from pipeline.values import check_features
 from pipeline.world import Failure, World
 
-ORDER = {node.name: place for place, node in enumerate(GRAPH)}
 PASSES = 6
 """Walks over the graph at most: a disk that damages what is made again and again ends the run."""
 BUSY_S = 1.0
@@ -62,43 +67,6 @@ class _SetAside(Exception):
 
 class _Behind(Exception):
     """Something was evicted or collected after this pass had looked: what was planned is not there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What `hiprobe run` was asked for, beside the configuration."""
-
-    until: str = ""
-    only: str = ""
-    choices: Choices = field(default_factory=Choices)
-    even_if_short: bool = False
-    """Begin also where the disk is too small for what is to be made."""
-
-    def wants(self, stage: str) -> bool:
-        """Whether a stage is to be made."""
-        if self.until and ORDER[stage] > ORDER[self.until]:
-            return False
-        return self.only in ("", stage)
-
-
-@dataclass(slots=True)
-class Summary:
-    """What a run did."""
-
-    plans: dict[str, StagePlan] = field(default_factory=dict)
-    built: dict[str, int] = field(default_factory=dict)
-    """Artifacts made, by stage."""
-    asked: frozenset[str] = frozenset(NODES)
-    """The stages that --until and --only leave."""
-    notes: list[str] = field(default_factory=list)
-    quarantined: list[tuple[str, str]] = field(default_factory=list)
-    """(stage, key) of damaged artifacts that were set aside."""
-    seconds: float = 0.0
-
-    @property
-    def failures(self) -> list[tuple[str, Failure]]:
-        """(stage, failure) of every item that failed."""
-        return [(name, f) for name, plan in self.plans.items() for f in plan.failed.values()]
 
 
 def run(config: Config, options: Options, progress: Progress) -> Summary:
@@ -162,6 +130,17 @@ class _Pass:
         """Failures without a success between them."""
 
     def go(self) -> None:
+        """Make everything; raises _SetAside where something was damaged that is read here alone."""
+        try:
+            self._go()
+        except DamagedArtifact as error:
+            if not (error.name and self._mending):
+                raise
+            stage, _, key = error.name.partition("/")
+            self._set_aside(stage, key)
+            raise _SetAside from error
+
+    def _go(self) -> None:
         choices = dataclasses.replace(self._options.choices, for_run=True)
         with contextlib.ExitStack() as announced:
             # Whoever collects garbage waits until what is found now is written down as needed.
@@ -358,10 +337,14 @@ class _Pass:
         for note in outcome.notes:
             self._summary.notes.append(f"{stage} of {outcome.item}: {note}")
         for bad in outcome.damaged:
-            with contextlib.suppress(MissingArtifact):  # somebody else has set it aside
-                self._store.quarantine(*bad)
-                self._summary.quarantined.append(bad)
-                self._progress.say(f"{bad[0]}/{bad[1]} is damaged: set aside, to be made again")
+            self._set_aside(*bad)
+
+    def _set_aside(self, stage: str, key: str) -> None:
+        """Set a damaged artifact aside, unless somebody else has."""
+        with contextlib.suppress(MissingArtifact):
+            self._store.quarantine(stage, key)
+            self._summary.quarantined.append((stage, key))
+            self._progress.say(f"{stage}/{key} is damaged: set aside, to be made again")
 
     def _note(self, plan: StagePlan, world: World, outcomes: dict[str, Outcome]) -> World:
         """The world after these outcomes."""
@@ -389,9 +372,3 @@ class _Pass:
         if stage == "index":
             world = with_videos(world, self._store, self._options.choices)
         return world
-
-
-def check_stage(name: str, option: str) -> None:
-    """Raise ConfigError where an option names no stage."""
-    if name and name not in NODES:
-        raise ConfigError(f"{option} {name}: the stages are {', '.join(NODES)}")

@@ -68,6 +68,8 @@ def push(store: Store, address: Address, wanted: Wanted, progress: Progress) -> 
     names = _chosen(roots, store.stages, store.keys, wanted)
     if address.folder is not None:
         target = _open_target(address.folder, store, wanted.dry_run)
+        if not wanted.dry_run:
+            target.sweep()  # what killed pushes left
         move = _handing(store, target, wanted)
     else:
         if address.protocol in ("http", "https"):
@@ -111,6 +113,7 @@ def pull(store: Store, address: Address, wanted: Wanted, progress: Progress) -> 
                 receive_root(store, root)
             except OSError as error:
                 raise RunStopped(f"{store.root} cannot be written: {error}") from error
+        store.sweep()  # what killed pulls left
 
     def move(name: Name, tick: Tick) -> Moved:
         return download(remote, *name, store, dry_run=wanted.dry_run, tick=tick)

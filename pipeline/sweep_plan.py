@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cache.errors import ConfigError
+from pipeline.asked import Options
 from pipeline.config import Config
 from pipeline.experiments import Column, Row
 from pipeline.gather import Choices, gather
 from pipeline.plan import StagePlan, plan_all
-from pipeline.run import Options
 from pipeline.stores import open_store
 from pipeline.sweep import Runs, asked, cell_config, source_of
 from pipeline.values import check_features

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from cache.errors import ConfigError, HiprobeError
+from pipeline.asked import Options, Summary
 from pipeline.config import Config, changed
 from pipeline.gather import Choices
 from pipeline.progress import Progress
-from pipeline.run import Options, Summary, run
+from pipeline.run import run
 from pipeline.task import Outcome
 from pipeline.world import DATASET
 

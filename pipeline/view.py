@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cache.store import Store
+from pipeline.asked import Summary
 from pipeline.deviations import difference_lines, frame_differences
 from pipeline.estimates import HEAD, estimate_rows
 from pipeline.needs import Balance, Need, balances, needs_of, passes_of
 from pipeline.plan import BY_CHOICE, StagePlan, plan_all
 from pipeline.progress import clock, size
 from pipeline.record import Previous, read_previous
-from pipeline.run import Summary
 from pipeline.why import reasons, source_warning
 from pipeline.world import World
 

@@ -24,8 +24,8 @@ from pipeline.cli import main
 HIPROBE = [sys.executable, "-m", "pipeline"]
 
 WAITING = "demonstration"
-"""A fixture that takes minutes: the tests that ask for it begin first. (`make test` gives every file to
-one of two processes, so that what its tests share is made once.)"""
+"""A fixture that takes minutes: the tests that ask for it begin first, and lie in one file. (`make test`
+gives every file to one of two processes, so that what its tests share is made once.)"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipeline.asked import Options
 from pipeline.config import load_config
 from pipeline.progress import Progress
-from pipeline.run import Options, run
+from pipeline.run import run
 from pipeline.toml import render
 from tests.small_backbone import build_backbone
 from tests.small_world import write_dataset

@@ -1,19 +1,19 @@
-"""docs/tutorial.md: every command in it is run as it stands there."""
+"""docs/tutorial.md: every command in it is run as it stands there.
+
+Those behind the demonstration are run where that is (tests/pipeline/test_demonstration.py).
+"""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from cache.digest import read_json
 from tests.clean_copy import clean_copy
-from tests.conftest import Demo
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -51,27 +51,3 @@ def test_it_installs(tmp_path: Path) -> None:
 def test_the_demonstration_is_the_one_of_the_tests() -> None:
     """`demonstration` runs this very command: there is no need to run it twice."""
     assert DEMONSTRATION.strip() == "hiprobe demo --out runs/demo"
-
-
-@pytest.mark.slow
-def test_all_the_rest_runs(demonstration: Demo, tmp_path: Path) -> None:
-    shutil.copytree(
-        demonstration.folder, tmp_path / "runs" / "demo", ignore=shutil.ignore_patterns("store")
-    )
-    told = bash("".join(REST), tmp_path, str(Path(sys.executable).parent))
-    own = tmp_path / "runs" / "run"
-    assert (own / "report.html").is_file()
-    assert read_json(own / "metrics.json")["auc"] > 0.8
-    # With another scorer nothing before it ran, and on the way back nothing at all.
-    made = re.findall(r"^made in [\d: .]+(?:s: )?(.*)|^(nothing to do)", told, re.MULTILINE)
-    first, whole, checked, scorer, back, colleague, other = ["".join(found) for found in made]
-    assert "forward 2" in first
-    assert "forward 38" in whole
-    assert re.match(
-        r"fit 1, score 40, threshold 1, localize 40, evaluate 1, explain \d+, report 1$", scorer
-    )
-    assert checked == back == "nothing to do"
-    assert re.match(r"fit 1, score 40, threshold 1, localize 40, evaluate 1, report 1$", colleague)
-    assert "blocked" in told
-    assert other == "index 1, score 3, threshold 1"  # equal scores give the curves that are there
-    assert (tmp_path / "runs" / "other" / "scores.parquet").is_file()

@@ -20,10 +20,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from cache.roots import read_roots
 from cache.store import Store
 from cache.verify import verify
+from pipeline.asked import Options
 from pipeline.config import load_config
 from pipeline.plan import plan_all
 from pipeline.progress import Progress
-from pipeline.run import Options, run
+from pipeline.run import run
 from pipeline.stores import open_store
 from tests.conftest import call
 from tests.faults.nursery import Child

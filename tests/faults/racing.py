@@ -164,8 +164,9 @@ def _check_items(store: Store, made: list[list[Any]], items: range) -> None:
 
 def race_runs(rng: random.Random, folder: Path) -> Tally:
     """Eight whole runs of one configuration, started together: each item is made once."""
+    from pipeline.asked import Options
     from pipeline.progress import Progress
-    from pipeline.run import Options, run
+    from pipeline.run import run
 
     copy_inputs(folder.parent, folder)
     expected, _ = expected_of(folder.parent)

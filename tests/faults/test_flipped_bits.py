@@ -123,6 +123,27 @@ def test_a_run_sets_aside_what_it_finds_damaged_redoes_just_that_and_scores_the_
     assert hiprobe("cache", "verify", own_demo.config, "--full").code == 0
 
 
+@pytest.mark.parametrize("stage", ["index", "evaluate", "explain", "report"])
+@pytest.mark.parametrize("name", ["", "commit.json"], ids=["payload", "record"])
+def test_a_run_mends_what_only_planning_or_the_results_read(
+    own_demo: Demo, hiprobe: Hiprobe, stage: str, name: str
+) -> None:
+    results = [p for p in sorted(own_demo.folder.glob("*.*")) if p.suffix in (".parquet", ".json")]
+    expected = {path: path.read_bytes() for path in results}
+    stored = digests(own_demo.folder / "store")
+    for path in results:
+        if path.name != "run.toml":
+            path.unlink()
+    harmed = random.Random(stage).choice(artifacts(own_demo, stage))
+    files = [p for p in sorted(harmed.iterdir()) if p.is_file() and p.name != "commit.json"]
+    flip(harmed / name if name else random.Random(stage).choice(files), 77)
+    done = hiprobe("run", own_demo.config, "--quiet")
+    assert done.code == 0, done.out
+    assert set_aside(own_demo) == [f"{stage}~{harmed.name}"]
+    assert digests(own_demo.folder / "store") == stored
+    assert {path: path.read_bytes() for path in expected} == expected
+
+
 def test_repair_and_run_make_exactly_the_item_and_what_follows_stays(
     own_demo: Demo, hiprobe: Hiprobe
 ) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from pipeline.asked import Options, Summary
 from pipeline.config import Config, load_config
 from pipeline.progress import Progress
-from pipeline.run import Options, Summary, run
+from pipeline.run import run
 from pipeline.toml import render
 from tests import small_backbone
 from tests.small_world import Clip, write_video

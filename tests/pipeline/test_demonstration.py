@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from manifests.table import read_table
 from pipeline.comparison import comparison_text, read_comparison
 from pipeline.demonstration import acts_seen, demo_variants
 from tests.conftest import Called, Demo
+from tests.test_tutorial import REST, bash
 
 Hiprobe = Callable[..., Called]
 
@@ -176,3 +179,27 @@ def test_it_prints_and_keeps_the_comparison(demonstration: Demo) -> None:
     heads = by_name["heads"]
     assert [[int(n) for n in pair.split(".")] for pair in heads.heads.split()] == scorer["heads"]
     assert (len(scorer["heads"]), heads.layer) == (5, None)
+
+
+@pytest.mark.slow
+def test_all_the_rest_of_the_tutorial_runs(demonstration: Demo, tmp_path: Path) -> None:
+    shutil.copytree(
+        demonstration.folder, tmp_path / "runs" / "demo", ignore=shutil.ignore_patterns("store")
+    )
+    told = bash("".join(REST), tmp_path, str(Path(sys.executable).parent))
+    own = tmp_path / "runs" / "run"
+    assert (own / "report.html").is_file()
+    assert read_json(own / "metrics.json")["auc"] > 0.8
+    # With another scorer nothing before it ran, and on the way back nothing at all.
+    made = re.findall(r"^made in [\d: .]+(?:s: )?(.*)|^(nothing to do)", told, re.MULTILINE)
+    first, whole, checked, scorer, back, colleague, other = ["".join(found) for found in made]
+    assert "forward 2" in first
+    assert "forward 38" in whole
+    assert re.match(
+        r"fit 1, score 40, threshold 1, localize 40, evaluate 1, explain \d+, report 1$", scorer
+    )
+    assert checked == back == "nothing to do"
+    assert re.match(r"fit 1, score 40, threshold 1, localize 40, evaluate 1, report 1$", colleague)
+    assert "blocked" in told
+    assert other == "index 1, score 3, threshold 1"  # equal scores give the curves that are there
+    assert (tmp_path / "runs" / "other" / "scores.parquet").is_file()
