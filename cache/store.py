@@ -307,6 +307,4 @@ def is_abandoned(draft: Path, age_s: float) -> bool:
         times = [entry.stat(follow_symlinks=False).st_mtime for entry in walk(draft)]
         return clock_of(draft.parent) - max([draft.stat().st_mtime, *times]) > age_s
     except OSError:
-        return (
-            False  # it is gone this moment, or a full disk has no room even for the clock's probe
-        )
+        return False  # gone this moment, or a full disk has no room even for a probe of the clock
