@@ -127,6 +127,7 @@ def collect(
     try:
         taken = [one for one in found if trash.take(one.path)]
         if not taken:
+            trash.empty()  # made in vain: somebody else was faster
             return Collected((), ())
         _wait(store, patience_s, waiting)
         reached = keys_of(read_roots(store.root))

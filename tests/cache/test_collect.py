@@ -353,6 +353,15 @@ def test_who_begins_to_plan_later_is_not_waited_for(store: Store) -> None:
     assert len(done.removed) == 1
 
 
+def test_whoever_comes_second_leaves_nothing_behind(store: Store) -> None:
+    old(store, 0, 1)
+    write_root(store.root, root_of(0))
+    found = list(garbage(store, read_roots(store.root)))
+    assert [one.key for one in collect(store, found).removed] == keys(1)
+    assert collect(store, found).removed == ()
+    assert staged(store) == []
+
+
 def test_two_at_once_remove_everything_once(store: Store) -> None:
     old(store, *range(8))
     write_root(store.root, root_of(0))
