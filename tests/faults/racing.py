@@ -33,7 +33,7 @@ from tests.faults.operations import CHANGING, Operations, harmed
 from tests.faults.tiny_run import config_of
 
 PROCESSES = 8
-ROUNDS = 10
+ROUNDS = 50
 """Races in one round of the soak."""
 ITEMS = 6
 STOPS = 16
@@ -111,7 +111,7 @@ def no_locks(calls: list[str]) -> Any:
 
 
 def race_publishes(rng: random.Random, folder: Path) -> Tally:
-    """Eight processes make the same items, ten times; every other time no lock locks anything."""
+    """Eight processes make the same items, again and again; every other time no lock locks anything."""
     tally = Tally()
     for number in range(ROUNDS):
         store = Store.open(folder / f"store-{number}")
