@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
+from tests.faults.nursery import Child, Report
+
 
 @dataclass(slots=True)
 class Tally:
@@ -33,12 +35,34 @@ Round = Callable[[random.Random, Path], Tally]
 empty at first. Raises, or counts fewer survived than tried, where something was not survived."""
 
 
+LONGEST_S = 3600.0
+"""Seconds that a round in a process of its own may take."""
+
+
 def _later(module: str, name: str) -> Round:
     """A round that is imported when it is called: most need what others do not."""
 
     def call(rng: random.Random, folder: Path) -> Tally:
         found: Round = getattr(import_module(f"tests.faults.{module}"), name)
         return found(rng, folder)
+
+    return call
+
+
+def _apart(kind: Round) -> Round:
+    """A round in a process of its own: it runs what starts threads, and others fork off this one."""
+
+    def call(rng: random.Random, folder: Path) -> Tally:
+        def tell(report: Report) -> None:
+            tally = kind(rng, folder)
+            report("tally", [tally.tried, tally.survived, dict(tally.figures)])
+
+        child = Child(tell)
+        code = child.wait(LONGEST_S)
+        said = dict(child.reports())
+        assert code == 0, said.get("error", f"exit code {code}")
+        tried, survived, figures = said["tally"]
+        return Tally(tried, survived, Counter(figures))
 
     return call
 
@@ -51,8 +75,8 @@ KINDS: dict[str, Round] = {
     "racing": _later("racing", "race_publishes"),
     "racing-runs": _later("racing", "race_runs"),
     "stopped": _later("racing", "stop_holders"),
-    "flips": _later("flips", "flip_bits"),
-    "mangled": _later("mangles", "mangle_files"),
+    "flips": _apart(_later("flips", "flip_bits")),
+    "mangled": _apart(_later("mangles", "mangle_files")),
     "killed-gc": _later("collecting", "kill_collections"),
     "killed-evict": _later("collecting", "kill_evictions"),
     "racing-gc": _later("collecting", "race_collections"),

@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -138,6 +139,8 @@ def _build(folder: Path, report: Report) -> None:
 
 def copy_inputs(scratch: Path, folder: Path) -> None:
     """The inputs of the tiny run in a folder of their own, without its store and results."""
+    threads = [thread.name for thread in threading.enumerate()]
+    assert len(threads) == 1, f"runs are forked off a process with threads, and may hang: {threads}"
     tiny = tiny_run(scratch)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("data", "backbone"):
