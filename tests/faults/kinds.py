@@ -49,7 +49,7 @@ def _later(module: str, name: str) -> Round:
     return call
 
 
-def _apart(kind: Round) -> Round:
+def apart(kind: Round) -> Round:
     """A round in a process of its own: it runs what starts threads, and others fork off this one."""
 
     def call(rng: random.Random, folder: Path) -> Tally:
@@ -69,17 +69,17 @@ def _apart(kind: Round) -> Round:
 
 KINDS: dict[str, Round] = {
     "killed": _later("killed", "kill_runs"),
-    "publish": _later("broken_publish", "break_operations"),
+    "publish": apart(_later("broken_publish", "break_operations")),
     "full-disk": _later("full_disks", "fill_disks"),
     "full-disk-workers": _later("full_disks", "fill_workers"),
     "racing": _later("racing", "race_publishes"),
     "racing-runs": _later("racing", "race_runs"),
     "stopped": _later("racing", "stop_holders"),
-    "flips": _apart(_later("flips", "flip_bits")),
-    "mangled": _apart(_later("mangles", "mangle_files")),
-    "killed-gc": _later("collecting", "kill_collections"),
-    "killed-evict": _later("collecting", "kill_evictions"),
-    "racing-gc": _later("collecting", "race_collections"),
-    "racing-evict": _later("collecting", "read_while_evicted"),
+    "flips": apart(_later("flips", "flip_bits")),
+    "mangled": apart(_later("mangles", "mangle_files")),
+    "killed-gc": apart(_later("collecting", "kill_collections")),
+    "killed-evict": apart(_later("collecting", "kill_evictions")),
+    "racing-gc": apart(_later("collecting", "race_collections")),
+    "racing-evict": apart(_later("collecting", "read_while_evicted")),
 }
 """Every kind of fault; add a kind here and the soak has it."""

@@ -11,12 +11,15 @@ import os
 import random
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from pipeline.graph import GRAPH
-from tests.faults.kinds import KINDS, Tally
+from tests.faults.kinds import KINDS, Tally, apart
 from tests.faults.soak import soak
 
 pytestmark = pytest.mark.timeout(900)
@@ -110,6 +113,24 @@ def test_fewer_survived_than_tried_ends_it_too(tmp_path: Path) -> None:
     done = soak(["odd"], tmp_path, seed=0, rounds=3, known={"odd": lambda r, f: Tally(4, 3)})
     assert done.rounds == 1
     assert "1 not survived" in done.broken
+
+
+def test_what_a_round_starts_is_not_there_in_the_next(tmp_path: Path) -> None:
+    def threaded(rng: random.Random, folder: Path) -> Tally:
+        threading.Thread(target=time.sleep, args=(60,), name="left", daemon=True).start()
+        assert rng.random() < 2, "never"
+        return Tally(3, 2, Counter(left=threading.active_count()))
+
+    found = apart(threaded)(random.Random(1), tmp_path)
+    assert (found.tried, found.survived) == (3, 2)
+    assert found.figures["left"] > 1
+    assert "left" not in {thread.name for thread in threading.enumerate()}
+
+    def broken(rng: random.Random, folder: Path) -> Tally:
+        raise OSError("no such luck")
+
+    with pytest.raises(AssertionError, match="no such luck"):
+        apart(broken)(random.Random(1), tmp_path)
 
 
 def test_the_kinds_that_are_not_there_are_refused() -> None:
