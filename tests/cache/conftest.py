@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import cache.download
 import cache.remote
 import cache.upload
 from cache.store import Store

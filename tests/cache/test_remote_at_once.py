@@ -17,7 +17,7 @@ from cache.artifact import Artifact
 from cache.download import download
 from cache.errors import Unreachable
 from cache.moved import MOVED, PRESENT
-from cache.remote import Remote
+from cache.remote import Remote, Seen
 from cache.store import Store
 from cache.upload import upload
 from tests.cache.lines import behind
@@ -157,6 +157,21 @@ def test_a_push_of_other_content_at_any_request_of_another_leaves_one_whole(tmp_
             if next(requests) <= at:
                 break
     assert at > 5
+
+
+def test_another_tag_is_not_another_content(tmp_path: Path, ours: Store) -> None:
+    """S3 gives an encrypted object another tag with every writing."""
+    with place_of("s3", tmp_path) as place:
+        remote = place.remote()
+        remote.make()
+        plain, count = remote.files, itertools.count()
+        remote.files = lambda folder: {  # type: ignore[method-assign]
+            name: Seen(seen.bytes, f"tag {next(count)}") for name, seen in plain(folder).items()
+        }
+        artifact = publish(ours, 1)
+        assert upload(artifact, remote).outcome == MOVED
+        assert upload(artifact, remote).outcome == PRESENT
+        assert next(count) > len(PAYLOAD)
 
 
 def push_until_it_is_said(artifact: Artifact, remote: Remote) -> None:

@@ -12,9 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import cache.download
 import cache.remote
-import cache.upload
 from cache.download import download
 from cache.errors import StoreTooNew
 from cache.moved import ABSENT, DAMAGED, MOVED

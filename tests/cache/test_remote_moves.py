@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-import cache.download
 import cache.remote
 import cache.upload
 from cache.artifact import Artifact
